@@ -1,0 +1,27 @@
+"""What every test shares: a home of its own, and the way to real data where a machine has it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(
+    os.environ.get("MODELMILL_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared/data")
+)
+
+
+def real_data(name: str) -> Path:
+    """The path of a real data file or folder, or a skip that says what is absent."""
+    path = SHARED_DATA / name
+    if not path.exists():
+        pytest.skip(f"real data {name!r} is not on this machine (set MODELMILL_TEST_DATA to its folder)")
+    return path
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A MODELMILL_HOME that belongs to this test alone."""
+    path = tmp_path / "home"
+    monkeypatch.setenv("MODELMILL_HOME", str(path))
+    monkeypatch.delenv("MODELMILL_STORE", raising=False)
+    return path
