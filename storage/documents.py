@@ -63,8 +63,7 @@ def read_rows(
 ) -> Iterator[dict[str, Any]]:
     """Stream a Parquet part's rows as dicts; maps come as dicts of name to value."""
     for batch in read_batches(path, columns, batch_rows):
-        for row in batch.to_pylist(maps_as_pydicts="strict"):
-            yield row
+        yield from batch.to_pylist(maps_as_pydicts="strict")
 
 
 def read_batches(

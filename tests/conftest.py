@@ -1,6 +1,7 @@
 """What every test shares: a home of its own, and the way to real data where a machine has it."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,17 @@ SHARED_DATA = Path(
 )
 
 
-def real_data(name: str) -> Path:
-    """The path of a real data file or folder, or a skip that says what is absent."""
-    path = SHARED_DATA / name
-    if not path.exists():
-        pytest.skip(f"real data {name!r} is not on this machine (set MODELMILL_TEST_DATA to its folder)")
-    return path
+@pytest.fixture(scope="session")
+def real_data() -> Callable[[str], Path]:
+    """Call with a name to get a real data file or folder, or a skip that says what is absent."""
+
+    def find(name: str) -> Path:
+        path = SHARED_DATA / name
+        if not path.exists():
+            pytest.skip(f"real data {name!r} is not on this machine (set MODELMILL_TEST_DATA to its folder)")
+        return path
+
+    return find
 
 
 @pytest.fixture

@@ -1,0 +1,31 @@
+"""The one folder that everything lives under, and where its parts are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """``MODELMILL_HOME``, or ``.modelmill`` in the working directory."""
+    return Path(os.environ.get("MODELMILL_HOME") or ".modelmill").expanduser().resolve()
+
+
+def store_uri() -> str:
+    """``MODELMILL_STORE`` (a path or ``s3://bucket/prefix``), or the folder ``store`` in the home."""
+    return os.environ.get("MODELMILL_STORE") or str(home() / "store")
+
+
+def tracking_uri() -> str:
+    """``MLFLOW_TRACKING_URI``, or an sqlite database in the home."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}"
+
+
+def mlflow_artifacts() -> str:
+    """Where the embedded MLflow keeps its artifacts; a server of the user's decides for itself."""
+    return (home() / "mlflow" / "artifacts").as_uri()
+
+
+def scratch() -> Path:
+    """A local folder for work in progress and for copies of remote artifacts."""
+    return home() / "scratch"

@@ -1,0 +1,164 @@
+"""The store as a folder on a local disk.
+
+Work happens in ``<key>.partial`` beside the artifact's folder, under a kernel lock, and becomes the
+artifact by one rename. Whoever comes second waits for the lock and adopts what the first committed.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from storage.artifacts import Artifact, Parent, Recipe
+from storage.errors import ArtifactMissingError, DiskFullError
+from storage.locks import exclusive, is_held
+from storage.manifests import damages, describe, is_whole, read_manifest, sync_folder, write_synced
+from storage.store import MANIFEST, Damage, Draft
+
+NOTES = "notes"
+
+
+class LocalStore:
+    """A folder of artifacts; see :class:`storage.store.Store` for what each method promises."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().resolve()
+        self.uri = str(self.root)
+
+    def folder(self, kind: str, key: str) -> Path:
+        """Where an artifact is, or would be."""
+        return self.root / kind / key
+
+    def records_root(self) -> Path:
+        return self.root
+
+    def find(self, kind: str, key: str) -> Artifact | None:
+        folder = self.folder(kind, key)
+        artifact = read_manifest(folder)
+        return artifact if artifact is not None and is_whole(folder, artifact) else None
+
+    def open(self, artifact: Artifact) -> Path:
+        folder = self.folder(artifact.kind, artifact.key)
+        if not is_whole(folder, artifact):
+            raise ArtifactMissingError(
+                f"{artifact.kind}/{artifact.key} is not whole in {self.root}. Run the pipeline again: "
+                f"it makes what is missing."
+            )
+        return folder
+
+    def make(
+        self,
+        recipe: Recipe,
+        parents: tuple[Parent, ...],
+        work: Callable[[Draft], dict[str, Any]],
+        *,
+        resumable: bool = False,
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> Artifact:
+        folder = self.folder(recipe.stage, recipe.key)
+        with exclusive(self._lock(folder), on_wait):
+            if (found := self.find(recipe.stage, recipe.key)) is not None:
+                return found
+            draft = self._draft(folder, resumable)
+            started = time.monotonic()
+            try:
+                stats = work(draft)
+                artifact = describe(draft, recipe, parents, stats, str(folder), time.monotonic() - started)
+                self._commit(draft.path, folder, artifact)
+            except OSError as error:
+                self._give_up(draft, resumable)
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise DiskFullError(
+                        f"No room left under {self.root} while making {recipe.stage}. Free some space "
+                        f"(`modelmill gc` lists what can go) and run again: it goes on from there."
+                    ) from error
+                raise
+            except BaseException:
+                self._give_up(draft, resumable)
+                raise
+            return artifact
+
+    @staticmethod
+    def _lock(folder: Path) -> Path:
+        return folder.with_name(f"{folder.name}.lock")
+
+    def _draft(self, folder: Path, resumable: bool) -> Draft:
+        partial = folder.with_name(f"{folder.name}.partial")
+        if partial.exists() and not resumable:
+            shutil.rmtree(partial)
+        resumed = partial.exists()
+        partial.mkdir(parents=True, exist_ok=True)
+        (partial / MANIFEST).unlink(missing_ok=True)
+        return Draft(path=partial, resumed=resumed)
+
+    @staticmethod
+    def _give_up(draft: Draft, resumable: bool) -> None:
+        if not resumable:
+            shutil.rmtree(draft.path, ignore_errors=True)
+
+    @staticmethod
+    def _commit(partial: Path, folder: Path, artifact: Artifact) -> None:
+        write_synced(partial / MANIFEST, artifact.model_dump_json(indent=1).encode())
+        if folder.exists():  # not whole, or it would have been adopted
+            (folder / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(folder)
+        partial.rename(folder)
+        sync_folder(folder.parent)
+
+    def artifacts(self, kind: str | None = None) -> Iterator[Artifact]:
+        pattern = f"{kind or '*'}/*/{MANIFEST}"
+        found = [read_manifest(path.parent) for path in self.root.glob(pattern) if path.parent.suffix == ""]
+        yield from sorted((a for a in found if a is not None), key=lambda a: (a.created, a.kind, a.key))
+
+    def verify(self, artifact: Artifact) -> list[Damage]:
+        return damages(self.folder(artifact.kind, artifact.key), artifact)
+
+    def remove(self, kind: str, key: str) -> None:
+        folder = self.folder(kind, key)
+        with exclusive(self._lock(folder)), suppress(FileNotFoundError):
+            (folder / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(folder)
+
+    def partials(self) -> Iterator[Path]:
+        """Folders of work that was cut off and that nobody is busy with."""
+        for path in sorted(self.root.glob("*/*.partial")):
+            if not is_held(self._lock(path.with_suffix(""))):
+                yield path
+
+    def _note(self, name: str) -> Path:
+        return self.root / NOTES / f"{name}.json"
+
+    def read_note(self, name: str) -> dict[str, Any] | None:
+        try:
+            value: dict[str, Any] = json.loads(self._note(name).read_bytes())
+        except FileNotFoundError:
+            return None
+        return value
+
+    def write_note(self, name: str, value: dict[str, Any], *, only_if_absent: bool = False) -> dict[str, Any]:
+        path = self._note(name)
+        draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+        write_synced(draft, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode())
+        try:
+            if only_if_absent:
+                with suppress(FileExistsError):
+                    path.hardlink_to(draft)
+            else:
+                draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        return self.read_note(name) or value
+
+    def list_notes(self, folder: str) -> list[str]:
+        names = (self.root / NOTES / folder).glob("[!.]*.json")
+        return sorted(f"{folder}/{path.stem}" for path in names)
+
+    def remove_note(self, name: str) -> None:
+        self._note(name).unlink(missing_ok=True)

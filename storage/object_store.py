@@ -1,0 +1,181 @@
+"""The store in an object store (S3 and what speaks it), through obstore.
+
+There is no rename there, so the order does the work of it: parts are uploaded first, the manifest last
+and only if no other writer was faster (create-exclusive). Artifacts come down to a local copy before they
+are read or memory-mapped. Credentials and the endpoint come from the environment (``AWS_*``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, NotFoundError
+from pydantic import ValidationError
+
+from storage.artifacts import Artifact, Parent, Part, Recipe
+from storage.errors import ArtifactMissingError
+from storage.home import home, scratch
+from storage.local_store import NOTES
+from storage.locks import exclusive
+from storage.manifests import describe, is_whole, read_manifest, write_synced
+from storage.store import MANIFEST, Damage, Draft
+
+CHUNK_BYTES = 8 * 2**20
+
+
+class ObjectStore:
+    """A bucket's prefix as a store; see :class:`storage.store.Store` for what each method promises."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        self._objects = obstore.store.from_url(self.uri)
+        self._scratch = scratch() / hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+
+    def records_root(self) -> Path:
+        return home() / "records"
+
+    def find(self, kind: str, key: str) -> Artifact | None:
+        artifact = self._manifest(kind, key)
+        if artifact is None:
+            return None
+        sizes = self._sizes(f"{kind}/{key}/")
+        whole = all(sizes.get(f"{kind}/{key}/{part.name}") == part.bytes for part in artifact.parts)
+        return artifact if whole else None
+
+    def open(self, artifact: Artifact) -> Path:
+        folder = self._scratch / "copies" / artifact.kind / artifact.key
+        with exclusive(folder.with_name(f"{folder.name}.lock")):
+            if (local := read_manifest(folder)) is None or not is_whole(folder, local):
+                for part in artifact.parts:
+                    self._download(artifact, part, folder)
+                write_synced(folder / MANIFEST, artifact.model_dump_json(indent=1).encode())
+        return folder
+
+    def make(
+        self,
+        recipe: Recipe,
+        parents: tuple[Parent, ...],
+        work: Callable[[Draft], dict[str, Any]],
+        *,
+        resumable: bool = False,
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> Artifact:
+        partial = self._scratch / "partial" / recipe.stage / recipe.key
+        with exclusive(partial.with_name(f"{partial.name}.lock"), on_wait):
+            if (found := self.find(recipe.stage, recipe.key)) is not None:
+                return found
+            if partial.exists() and not resumable:
+                shutil.rmtree(partial)
+            draft = Draft(path=partial, resumed=partial.exists())
+            partial.mkdir(parents=True, exist_ok=True)
+            started = time.monotonic()
+            stats = work(draft)
+            uri = f"{self.uri}/{recipe.stage}/{recipe.key}"
+            artifact = self._publish(
+                draft.path, describe(draft, recipe, parents, stats, uri, time.monotonic() - started)
+            )
+            shutil.rmtree(partial)
+            return artifact
+
+    def _publish(self, folder: Path, artifact: Artifact) -> Artifact:
+        """Upload the parts, then the manifest if nobody else did; the other's artifact wins, if whole."""
+        if self._manifest(artifact.kind, artifact.key) is not None:  # there, but not whole
+            self.remove(artifact.kind, artifact.key)
+        for part in artifact.parts:
+            obstore.put(self._objects, f"{artifact.kind}/{artifact.key}/{part.name}", folder / part.name)
+        content = artifact.model_dump_json(indent=1).encode()
+        try:
+            obstore.put(self._objects, f"{artifact.kind}/{artifact.key}/{MANIFEST}", content, mode="create")
+        except AlreadyExistsError:
+            return self.find(artifact.kind, artifact.key) or artifact
+        return artifact
+
+    def artifacts(self, kind: str | None = None) -> Iterator[Artifact]:
+        names = [name for name in self._sizes(f"{kind}/" if kind else "") if name.endswith(f"/{MANIFEST}")]
+        found = [self._manifest(*name.split("/")[:2]) for name in names if name.count("/") == 2]
+        yield from sorted((a for a in found if a is not None), key=lambda a: (a.created, a.kind, a.key))
+
+    def verify(self, artifact: Artifact) -> list[Damage]:
+        found = []
+        for part in artifact.parts:
+            name = f"{artifact.kind}/{artifact.key}/{part.name}"
+            try:
+                hashed = hashlib.sha256()
+                for chunk in obstore.get(self._objects, name).stream(min_chunk_size=CHUNK_BYTES):
+                    hashed.update(chunk)
+            except (NotFoundError, FileNotFoundError):
+                found.append(Damage(f"{self.uri}/{name}", "is missing"))
+                continue
+            if hashed.hexdigest() != part.sha256:
+                found.append(Damage(f"{self.uri}/{name}", "has other content than when it was committed"))
+        return found
+
+    def remove(self, kind: str, key: str) -> None:
+        prefix = f"{kind}/{key}/"
+        with suppress(NotFoundError, FileNotFoundError):
+            obstore.delete(self._objects, f"{prefix}{MANIFEST}")
+        names = list(self._sizes(prefix))
+        if names:
+            obstore.delete(self._objects, names)
+        shutil.rmtree(self._scratch / "copies" / kind / key, ignore_errors=True)
+
+    def read_note(self, name: str) -> dict[str, Any] | None:
+        try:
+            content = bytes(obstore.get(self._objects, f"{NOTES}/{name}.json").bytes())
+        except (NotFoundError, FileNotFoundError):
+            return None
+        value: dict[str, Any] = json.loads(content)
+        return value
+
+    def write_note(self, name: str, value: dict[str, Any], *, only_if_absent: bool = False) -> dict[str, Any]:
+        content = json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode()
+        mode: Literal["create", "overwrite"] = "create" if only_if_absent else "overwrite"
+        with suppress(AlreadyExistsError):
+            obstore.put(self._objects, f"{NOTES}/{name}.json", content, mode=mode)
+        return self.read_note(name) or value
+
+    def list_notes(self, folder: str) -> list[str]:
+        names = self._sizes(f"{NOTES}/{folder}/")
+        return sorted(name.removeprefix(f"{NOTES}/").removesuffix(".json") for name in names)
+
+    def remove_note(self, name: str) -> None:
+        with suppress(NotFoundError, FileNotFoundError):
+            obstore.delete(self._objects, f"{NOTES}/{name}.json")
+
+    def _manifest(self, kind: str, key: str) -> Artifact | None:
+        try:
+            content = bytes(obstore.get(self._objects, f"{kind}/{key}/{MANIFEST}").bytes())
+            return Artifact.model_validate_json(content)
+        except (NotFoundError, FileNotFoundError, ValidationError):
+            return None
+
+    def _sizes(self, prefix: str) -> dict[str, int]:
+        listing = obstore.list(self._objects, prefix=prefix or None)
+        return {meta["path"]: meta["size"] for batch in listing for meta in batch}
+
+    def _download(self, artifact: Artifact, part: Part, folder: Path) -> None:
+        target = folder / part.name
+        if target.exists() and target.stat().st_size == part.bytes:
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        name = f"{artifact.kind}/{artifact.key}/{part.name}"
+        draft, hashed = target.with_name(f".{target.name}.part"), hashlib.sha256()
+        try:
+            with draft.open("wb") as file:
+                for chunk in obstore.get(self._objects, name).stream(min_chunk_size=CHUNK_BYTES):
+                    file.write(chunk)
+                    hashed.update(chunk)
+        except (NotFoundError, FileNotFoundError) as error:
+            raise ArtifactMissingError(f"{self.uri}/{name} is missing. Run the pipeline again.") from error
+        if hashed.hexdigest() != part.sha256:
+            draft.unlink()
+            raise ArtifactMissingError(f"{self.uri}/{name} is damaged: its sha256 is not the manifest's.")
+        draft.replace(target)

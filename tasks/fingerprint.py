@@ -1,0 +1,133 @@
+"""What decides a stage's result, as stable digests: its code and its arguments.
+
+Code: the stage's own module and every module of ours that it builds on, found by reading imports (also
+those inside functions), so that a changed helper counts and nobody has to remember to name it. Comments,
+docstrings and layout do not count. Left out are the modules whose effect is already in the key: config
+models (their values are in it) and the machinery that only stores, schedules or shows.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from storage.artifacts import Artifact
+from storage.errors import UnstableInputError
+
+CODE_PACKAGES = ("tasks.web", "tasks.text", "tasks.tokens", "tasks.gpt", "tasks.evals", "tasks.serving")
+CODE_FORMATS = ("storage.schemas", "storage.documents", "storage.token_shards", "tasks.train_process")
+ROOTS = frozenset({"flows", "tasks", "storage"})
+
+
+def affects_result(field: FieldInfo) -> bool:
+    """Whether a config field decides what comes out; speed-only fields say that they do not."""
+    extra = field.json_schema_extra
+    return not (isinstance(extra, dict) and extra.get("affects_result") is False)
+
+
+def canonical(value: Any, where: str) -> Any:
+    """A JSON value that is equal exactly when two arguments mean the same to a stage.
+
+    Raises UnstableInputError, naming the argument, for what has no stable form (an open file, a
+    function, a set, a NaN).
+    """
+    if isinstance(value, Artifact):
+        return {"artifact": value.kind, "digest": value.digest}
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return {
+            name: canonical(getattr(value, name), f"{where}.{name}")
+            for name, field in fields.items()
+            if affects_result(field)
+        }
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: canonical(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [canonical(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    raise UnstableInputError(
+        f"{where} is {value!r:.80} of type {type(value).__name__}, which has no stable fingerprint, so a "
+        f"cached result could be stale. Pass an artifact, a config model, or plain JSON values."
+    )
+
+
+@cache
+def code_digests(module: str) -> dict[str, str]:
+    """Digest of a stage module and of each module of ours that decides its result, by module name."""
+    digests: dict[str, str] = {}
+    queue = [module]
+    while queue:
+        name = queue.pop()
+        if name in digests:
+            continue
+        tree = ast.parse(_source(name).read_text(encoding="utf-8"))
+        digests[name] = _digest(tree)
+        queue += [used for used in _imports(tree, name) if _counts(used)]
+    return dict(sorted(digests.items()))
+
+
+def _counts(name: str) -> bool:
+    if name.rpartition(".")[2].endswith("config"):
+        return False
+    return name in CODE_FORMATS or name.startswith(tuple(f"{package}." for package in CODE_PACKAGES))
+
+
+def _source(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise UnstableInputError(f"the source of module {name} cannot be found, so its code has no digest")
+    return Path(spec.origin)
+
+
+def _imports(tree: ast.AST, module: str) -> set[str]:
+    """Modules of ours that a module imports, anywhere in it, each as a name that has a source file."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            if node.module.partition(".")[0] in ROOTS:
+                names |= {_submodule(node.module, alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            raise UnstableInputError(f"{module} uses a relative import; name the module in full")
+    return {name for name in names if name.partition(".")[0] in ROOTS}
+
+
+@cache
+def _submodule(package: str, name: str) -> str:
+    """``from package import name``: the module that holds ``name``."""
+    spec = importlib.util.find_spec(package)
+    if spec is not None and spec.submodule_search_locations is not None:
+        try:
+            if importlib.util.find_spec(f"{package}.{name}") is not None:
+                return f"{package}.{name}"
+        except ModuleNotFoundError:
+            pass
+    return package
+
+
+def _digest(tree: ast.Module) -> str:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [s for s in node.body if not _is_bare_string(s)] or [ast.Pass()]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+
+
+def _is_bare_string(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

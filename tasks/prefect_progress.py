@@ -1,0 +1,55 @@
+"""A stage's progress as a live artifact in the Prefect UI."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import TaskRunContext
+
+from tasks.progress import Event
+
+FIRST_AFTER_S = 3.0
+"""Stages shorter than this need no bar; the API call would cost more than it tells."""
+INTERVAL_S = 2.0
+
+
+class PrefectProgress:
+    """Listens to one stage's progress events and moves a progress artifact, seldom enough to cost nothing."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self._artifact: UUID | None = None
+        self._next = time.monotonic() + FIRST_AFTER_S
+
+    def __call__(self, event: Event) -> None:
+        """Show an event, if it is time to and there is a total to measure against."""
+        now = time.monotonic()
+        if not event.total or now < self._next or TaskRunContext.get() is None:
+            return
+        self._next = now + INTERVAL_S
+        self._show(100.0 * event.done / event.total, event)
+
+    def _show(self, percent: float, event: Event) -> None:
+        figures = " · ".join(f"{name} {value}" for name, value in event.detail.items())
+        text = f"{event.done:,.0f} of {event.total:,.0f} {event.unit} {figures}".strip()
+        percent = min(100.0, max(0.0, percent))
+        if self._artifact is None:
+            created = create_progress_artifact(
+                percent, key=f"{self.stage.replace('_', '-')}-progress", description=text
+            )
+            self._artifact = created if isinstance(created, UUID) else None
+        else:
+            update_progress_artifact(self._artifact, progress=percent, description=text)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._artifact is not None:
+            update_progress_artifact(self._artifact, progress=100.0)

@@ -1,0 +1,284 @@
+"""What makes a function a stage: its cache key, its commit, its retries and its progress, in one place.
+
+A stage is written as a plain function of a :class:`StageRun`, artifacts and a config; ``@stage`` makes it
+a Prefect task whose cache policy asks the store. A hit needs the artifact to be whole, whatever Prefect
+remembers: Prefect's result record lives inside the artifact's folder and is written and removed with it,
+so that the UI says Cached exactly when the store has the thing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Concatenate, Generic, ParamSpec
+
+from prefect import Task
+from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TaskRunContext
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+from prefect.results import ResultStore
+from prefect.tasks import exponential_backoff
+
+from storage.artifacts import Artifact, Parent, Recipe
+from storage.store import RECORD, Draft, Store, open_store
+from tasks.fingerprint import canonical, code_digests
+from tasks.prefect_progress import PrefectProgress
+from tasks.progress import Event, Progress, tell
+from tasks.retry import is_transient
+
+P = ParamSpec("P")
+StageFunction = Callable[Concatenate["StageRun", P], dict[str, Any]]
+
+logger = logging.getLogger("modelmill")
+
+
+@dataclass
+class StageRun:
+    """What a stage's function works with: its folder, the store, a progress reporter and a log."""
+
+    draft: Draft
+    store: Store
+    progress: Progress
+    log: logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+    @property
+    def path(self) -> Path:
+        """The folder to write into; empty, unless the stage is resumable and was cut off."""
+        return self.draft.path
+
+    @property
+    def resumed(self) -> bool:
+        """Whether files of an earlier, interrupted attempt are here."""
+        return self.draft.resumed
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows by file name, for the manifest."""
+        return self.draft.rows
+
+    @property
+    def volatile(self) -> set[str]:
+        """Names of files that may differ between identical runs: not in the artifact's digest."""
+        return self.draft.volatile
+
+    @property
+    def identity(self) -> str | None:
+        """A digest of what the artifact means, where that is not its bytes."""
+        return self.draft.identity
+
+    @identity.setter
+    def identity(self, digest: str) -> None:
+        self.draft.identity = digest
+
+    def open(self, artifact: Artifact) -> Path:
+        """The local folder with a committed artifact's files."""
+        return self.store.open(artifact)
+
+
+@dataclass(frozen=True)
+class PartFailure:
+    """A mapped part that failed after its retries, while the others went on."""
+
+    stage: str
+    part: str
+    error: BaseException
+
+
+class Stage(Generic[P]):
+    """A stage: call it in a flow to get its artifact, from the store or made now."""
+
+    def __init__(
+        self, name: str, function: StageFunction[P], *, summary: str, resumable: bool, retries: int
+    ) -> None:
+        self.name = name
+        self.summary = summary
+        self.function = function
+        self.resumable = resumable
+        self.signature = _without_run(function)
+        self.task: Task[..., Artifact] = Task(
+            fn=self._task_function(),
+            name=name,
+            description=summary,
+            cache_policy=CacheKeyFnPolicy(cache_key_fn=self._cache_key),
+            persist_result=True,
+            result_serializer="json",
+            retries=retries,
+            retry_delay_seconds=exponential_backoff(backoff_factor=2),
+            retry_jitter_factor=0.5,
+            retry_condition_fn=_can_succeed_next_time,
+            tags=["modelmill"],
+        )
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Artifact:
+        """Run as a Prefect task of the surrounding flow and wait for the artifact."""
+        bound = self._bind(args, kwargs)
+        self.recipe(**bound)  # what cannot be fingerprinted is refused before any work
+        artifact: Artifact = self._placed("")(**bound)
+        return artifact
+
+    def map(
+        self, parts: Iterable[Any], *args: Any, labels: Iterable[str] = (), **kwargs: Any
+    ) -> tuple[list[Artifact], list[PartFailure]]:
+        """Run once for each part (the first argument) on the flow's task runner; one may fail alone.
+
+        Returns the artifacts, in the order of the parts, and the failures.
+        """
+        parts = list(parts)
+        names = list(labels) or [str(i) for i in range(len(parts))]
+        futures = []
+        for part, name in zip(parts, names, strict=True):
+            bound = self._bind((part, *args), kwargs)
+            self.recipe(**bound)
+            futures.append(self._placed(name).submit(**bound))
+        artifacts, failures = [], []
+        for future, name in zip(futures, names, strict=True):
+            try:
+                artifacts.append(future.result())
+            except Exception as error:
+                failures.append(PartFailure(self.name, name, error))
+        return artifacts, failures
+
+    def recipe(self, **arguments: Any) -> Recipe:
+        """What decides the result of a call with these arguments.
+
+        Raises UnstableInputError, naming the argument, where one has no stable fingerprint.
+        """
+        return Recipe(
+            stage=self.name,
+            code=code_digests(self.function.__module__),
+            inputs={name: canonical(value, f"{self.name}({name})") for name, value in arguments.items()},
+        )
+
+    def recipe_for(self, *args: Any, **kwargs: Any) -> Recipe:
+        """As :meth:`recipe`, with arguments given as in a call."""
+        return self.recipe(**self._bind(args, kwargs))
+
+    def run_now(self, *args: P.args, **kwargs: P.kwargs) -> Artifact:
+        """Make or adopt the artifact without Prefect: for tests, tools and other schedulers."""
+        return self._make(self._bind(args, kwargs), label="", sinks=(), log=logger)
+
+    def _placed(self, label: str) -> Task[..., Artifact]:
+        store = open_store()
+        run_name = f"{self.name}-{label}" if label else self.name
+        return self.task.with_options(
+            result_storage=store.records_root(), task_run_name=run_name.replace("{", "(").replace("}", ")")
+        )
+
+    def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        bound = self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+    def _task_function(self) -> Callable[..., Artifact]:
+        def run(*args: Any, **kwargs: Any) -> Artifact:
+            arguments = self._bind(args, kwargs)
+            context = TaskRunContext.get()
+            name = context.task_run.name if context else ""
+            label = name.removeprefix(self.name).lstrip("-")
+            with PrefectProgress(self.name) as sink:
+                return self._make(arguments, label, (sink,), _run_logger())
+
+        run.__signature__ = self.signature  # type: ignore[attr-defined]
+        run.__name__ = run.__qualname__ = self.name
+        run.__doc__ = self.summary
+        run.__module__ = self.function.__module__
+        return run
+
+    def _make(
+        self,
+        arguments: dict[str, Any],
+        label: str,
+        sinks: tuple[Callable[[Event], None], ...],
+        log: logging.Logger | logging.LoggerAdapter[logging.Logger],
+    ) -> Artifact:
+        store, recipe = open_store(), self.recipe(**arguments)
+        tell(Event(self.name, label, "started"))
+
+        def work(draft: Draft) -> dict[str, Any]:
+            progress = Progress(self.name, label, sinks)
+            return self.function(StageRun(draft, store, progress, log), **arguments)  # type: ignore[call-arg]
+
+        try:
+            artifact = store.make(
+                recipe,
+                _parents(arguments),
+                work,
+                resumable=self.resumable,
+                on_wait=lambda: log.info(
+                    "%s: another process is making this; waiting to adopt it", self.name
+                ),
+            )
+        except BaseException:
+            tell(Event(self.name, label, "failed"))
+            raise
+        tell(Event(self.name, label, "completed", detail={"artifact": artifact}))
+        return artifact
+
+    def _cache_key(self, context: TaskRunContext, arguments: dict[str, Any]) -> str:
+        """Ask the store, and make Prefect's record say the same."""
+        recipe, store = self.recipe(**arguments), open_store()
+        record = f"{recipe.stage}/{recipe.key}/{RECORD}"
+        artifact = store.find(recipe.stage, recipe.key)
+        if artifact is None:
+            with suppress(FileNotFoundError):
+                (store.records_root() / record).unlink()
+        else:
+            _write_record(context.result_store, record, artifact)
+            label = context.task_run.name.removeprefix(self.name).lstrip("-")
+            tell(Event(self.name, label, "cached", detail={"artifact": artifact}))
+        return record
+
+
+def stage(
+    name: str, *, summary: str, resumable: bool = False, retries: int = 3
+) -> Callable[[StageFunction[P]], Stage[P]]:
+    """Make a function a stage called ``name``.
+
+    ``resumable`` keeps the folder of an interrupted attempt for the next one. ``retries`` counts only
+    failures that can succeed next time (see :mod:`tasks.retry`).
+    """
+
+    def decorate(function: StageFunction[P]) -> Stage[P]:
+        return Stage(name, function, summary=summary, resumable=resumable, retries=retries)
+
+    return decorate
+
+
+def _without_run(function: Callable[..., Any]) -> inspect.Signature:
+    signature = inspect.signature(function)
+    return signature.replace(parameters=list(signature.parameters.values())[1:], return_annotation=Artifact)
+
+
+def _parents(arguments: Mapping[str, Any]) -> tuple[Parent, ...]:
+    found: list[Parent] = []
+    for value in arguments.values():
+        items = value if isinstance(value, list | tuple) else [value]
+        found += [item.as_parent() for item in items if isinstance(item, Artifact)]
+    return tuple(found)
+
+
+def _write_record(results: ResultStore, key: str, artifact: Artifact) -> None:
+    results.persist_result_record(results.create_result_record(artifact, key=key))
+
+
+def _run_logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return logger
+
+
+def _can_succeed_next_time(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
+    error = state.data if isinstance(state.data, BaseException) else None
+    if error is None:
+        try:
+            state.result()
+        except Exception as raised:
+            error = raised
+    return error is not None and is_transient(error)
