@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, Generic, ParamSpec
+from typing import Any, Concatenate, Generic, ParamSpec, cast
 
 from prefect import Task
 from prefect.cache_policies import CacheKeyFnPolicy
@@ -28,6 +29,8 @@ from prefect.tasks import exponential_backoff
 from storage.artifacts import Artifact, Parent, Recipe
 from storage.store import RECORD, Draft, Store, open_store
 from tasks.fingerprint import canonical, code_digests
+from tasks.journal import Entry, record
+from tasks.planning import Plan, active_plan, pending_in
 from tasks.prefect_progress import PrefectProgress
 from tasks.progress import Event, Progress, tell
 from tasks.retry import is_transient
@@ -116,11 +119,17 @@ class Stage(Generic[P]):
         )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Artifact:
-        """Run as a Prefect task of the surrounding flow and wait for the artifact."""
+        """Run as a Prefect task of the surrounding flow and wait for the artifact.
+
+        While a plan is being made (see :mod:`tasks.planning`), only look it up.
+        """
         bound = self._bind(args, kwargs)
+        if (plan := active_plan()) is not None:
+            return self._planned(plan, "", bound)
         self.recipe(**bound)  # what cannot be fingerprinted is refused before any work
-        artifact: Artifact = self._placed("")(**bound)
-        return artifact
+        started = time.monotonic()
+        state = self._placed("")(**bound, return_state=True)
+        return self._settle(state, "", started)
 
     def map(
         self, parts: Iterable[Any], *args: Any, labels: Iterable[str] = (), **kwargs: Any
@@ -131,18 +140,41 @@ class Stage(Generic[P]):
         """
         parts = list(parts)
         names = list(labels) or [str(i) for i in range(len(parts))]
-        futures = []
-        for part, name in zip(parts, names, strict=True):
-            bound = self._bind((part, *args), kwargs)
-            self.recipe(**bound)
-            futures.append(self._placed(name).submit(**bound))
+        calls = [self._bind((part, *args), kwargs) for part in parts]
+        if (plan := active_plan()) is not None:
+            return [self._planned(plan, name, call) for name, call in zip(names, calls, strict=True)], []
+        for call in calls:
+            self.recipe(**call)
+        started = time.monotonic()
+        futures = [self._placed(name).submit(**call) for name, call in zip(names, calls, strict=True)]
         artifacts, failures = [], []
         for future, name in zip(futures, names, strict=True):
+            future.wait()
             try:
-                artifacts.append(future.result())
+                artifacts.append(self._settle(future.state, name, started))
             except Exception as error:
                 failures.append(PartFailure(self.name, name, error))
         return artifacts, failures
+
+    def _planned(self, plan: Plan, label: str, arguments: dict[str, Any]) -> Artifact:
+        """Look up instead of making; what is missing is stood for by a Pending, which only plans see."""
+        pending = pending_in(arguments)
+        if pending:
+            return cast(Artifact, plan.wait_for(self.name, label, pending))
+        return cast(Artifact, plan.look_up(self.name, label, self.recipe(**arguments)))
+
+    def _settle(self, state: State[Artifact], label: str, started: float) -> Artifact:
+        """Write the outcome into the journal; raise what the task raised."""
+        seconds = time.monotonic() - started
+        try:
+            artifact = state.result()
+        except BaseException as error:
+            record(Entry(self.name, label, "failed", seconds, error=f"{type(error).__name__}: {error}"))
+            raise
+        cached = state.name == "Cached"
+        own = seconds if cached or not label else artifact.seconds
+        record(Entry(self.name, label, "cached" if cached else "completed", own, artifact))
+        return artifact
 
     def recipe(self, **arguments: Any) -> Recipe:
         """What decides the result of a call with these arguments.
@@ -223,16 +255,16 @@ class Stage(Generic[P]):
     def _cache_key(self, context: TaskRunContext, arguments: dict[str, Any]) -> str:
         """Ask the store, and make Prefect's record say the same."""
         recipe, store = self.recipe(**arguments), open_store()
-        record = f"{recipe.stage}/{recipe.key}/{RECORD}"
+        place = f"{recipe.stage}/{recipe.key}/{RECORD}"
         artifact = store.find(recipe.stage, recipe.key)
         if artifact is None:
             with suppress(FileNotFoundError):
-                (store.records_root() / record).unlink()
+                (store.records_root() / place).unlink()
         else:
-            _write_record(context.result_store, record, artifact)
+            _write_record(context.result_store, place, artifact)
             label = context.task_run.name.removeprefix(self.name).lstrip("-")
             tell(Event(self.name, label, "cached", detail={"artifact": artifact}))
-        return record
+        return place
 
 
 def stage(
