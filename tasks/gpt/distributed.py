@@ -1,0 +1,109 @@
+"""Several training processes as one: DDP or FSDP2 under torchrun, with whole tensors at the edges."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from tasks.gpt.device import Device
+from tasks.gpt.model import GPT
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all of the run."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes metrics and checkpoints."""
+        return self.rank == 0
+
+    def sum(self, values: list[float]) -> list[float]:
+        """Each value summed over all processes, in float64."""
+        if self.size == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64, device=_collective_device())
+        dist.all_reduce(tensor)
+        return cast(list[float], tensor.tolist())
+
+    def from_leader(self, value: int) -> int:
+        """The leader's value, everywhere."""
+        return round(self.sum([float(value) if self.leads else 0.0])[0])
+
+
+def world_of_environment() -> World:
+    """What torchrun says of this process; alone without it."""
+    return World(
+        rank=int(os.environ.get("RANK", "0")),
+        size=int(os.environ.get("WORLD_SIZE", "1")),
+        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+    )
+
+
+@contextmanager
+def connected(world: World, device: Device) -> Iterator[None]:
+    """Join the process group while the block runs: gloo on CPUs, nccl on GPUs."""
+    if world.size == 1:
+        yield
+        return
+    dist.init_process_group("nccl" if device.kind == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def spread(model: GPT, world: World, device: Device, kind: Literal["ddp", "fsdp"]) -> nn.Module:
+    """The model over all processes; alone it is the model itself."""
+    if world.size == 1:
+        return model
+    if kind == "ddp":
+        ids = [device.index] if device.kind == "cuda" else None
+        return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+    mesh = dist.device_mesh.init_device_mesh(device.kind, (world.size,))
+    for block in model.h:
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
+
+
+def accumulating(module: nn.Module, last: bool) -> Any:
+    """A context for one micro-batch: gradients are exchanged with the ``last`` one only."""
+    if isinstance(module, DistributedDataParallel) and not last:
+        return module.no_sync()
+    if isinstance(module, FSDPModule):
+        module.set_requires_gradient_sync(last)
+    return nullcontext()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor, on every process."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def like(tensor: Tensor, example: Tensor) -> Tensor:
+    """A whole tensor placed as ``example`` is: on its device, cut as it is cut."""
+    tensor = tensor.to(device=example.device, dtype=example.dtype)
+    if isinstance(example, DTensor):
+        return distribute_tensor(tensor, example.device_mesh, example.placements)
+    return tensor
+
+
+def _collective_device() -> torch.device:
+    if dist.get_backend() == "nccl":
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")

@@ -1,0 +1,41 @@
+"""Notices losses that are not numbers or far above their running mean."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+MEMORY = 0.95
+"""Share of the running mean that stays from step to step: about the last twenty steps."""
+SETTLED = 20
+"""Steps before a spike can be told from the start of a run."""
+
+
+@dataclass
+class Guard:
+    """Judges each step's loss in order; its state is saved, so that a resumed run judges alike."""
+
+    spike_nats: float
+    mean: float = 0.0
+    seen: int = 0
+
+    def judge(self, loss: float, grad_norm: float) -> str:
+        """What is wrong with a step, in words, or an empty string; a good loss moves the running mean."""
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            return f"loss {loss} and gradient norm {grad_norm} are not both numbers"
+        if self.spike_nats and self.seen >= SETTLED and loss > self.mean + self.spike_nats:
+            return (
+                f"loss {loss:.4f} is more than {self.spike_nats} nats above its running mean {self.mean:.4f}"
+            )
+        self.mean = loss if self.seen == 0 else MEMORY * self.mean + (1 - MEMORY) * loss
+        self.seen += 1
+        return ""
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return asdict(self)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """From a checkpoint; the threshold stays this run's own."""
+        self.mean, self.seen = float(state["mean"]), int(state["seen"])

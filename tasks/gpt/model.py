@@ -1,0 +1,211 @@
+"""GPT-2 as the paper has it, laid out for speed, with logits equal to transformers' from the same weights.
+
+Shapes are named by suffix: B sequences, T positions, C width, H heads, D width of a head, V vocabulary,
+N = B * T tokens.
+
+Two things differ from a textbook GPT-2, and neither can be seen from outside:
+
+- The embedding has rows up to the next multiple of 64, so that the output matmul runs on whole tiles
+  (19 % of a small model's step on a CPU). The rows beyond the vocabulary get a bias of -1e9 in the same
+  matmul, so that their probability and their gradient are exactly zero; an export drops them.
+- The loss is computed in chunks of tokens, gradients included, so that logits never exist as a whole
+  (see ``tasks.gpt.loss``).
+
+Radford et al. 2019, "Language Models are Unsupervised Multitask Learners": learned positions, LayerNorm
+before each block and after the last, tanh-approximated GELU, the output tied to the embedding, residual
+projections drawn with a deviation of 0.02 / sqrt(2 * layers).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from tasks.gpt.loss import linear_cross_entropy
+
+PAD_MULTIPLE = 64
+"""Rows of the embedding are padded to a multiple of this."""
+CLOSED = -1e9
+"""The logit of a padded row: its probability underflows to exactly zero."""
+EPSILON = 1e-5
+"""GPT-2's LayerNorm epsilon."""
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a model. ``block_size`` is the longest sequence it can see, in tokens."""
+
+    vocab_size: int
+    n_layer: int
+    n_head: int
+    n_embd: int
+    block_size: int
+
+    def __post_init__(self) -> None:
+        if self.n_embd % self.n_head:
+            raise ValueError(
+                f"width {self.n_embd} is not a multiple of {self.n_head} heads: "
+                f"choose a number of heads that divides it"
+            )
+
+    @property
+    def padded_vocab(self) -> int:
+        """Rows of the embedding as held in memory."""
+        return -(-self.vocab_size // PAD_MULTIPLE) * PAD_MULTIPLE
+
+
+@dataclass
+class LayerCache:
+    """Keys and values of one layer for the tokens seen so far, each (B, H, capacity, D)."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.n_head = config.n_head
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+
+    def forward(self, x_BTC: Tensor, cache: LayerCache | None = None, start: int = 0) -> Tensor:
+        """Attend within the sequence, and to ``start`` cached positions before it where a cache is given."""
+        B, T, C = x_BTC.shape
+        q, k, v = (
+            part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)
+            for part in self.c_attn(x_BTC).split(C, dim=2)
+        )
+        mask = None
+        if cache is not None:
+            cache.keys[:, :, start : start + T] = k
+            cache.values[:, :, start : start + T] = v
+            k = cache.keys[:, :, : start + T]
+            v = cache.values[:, :, : start + T]
+            mask = torch.ones(T, start + T, dtype=torch.bool, device=x_BTC.device).tril(start)
+        y_BHTD = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        return cast(Tensor, self.c_proj(y_BHTD.transpose(1, 2).reshape(B, T, C)))
+
+
+class MLP(nn.Module):
+    """Two matrices with a GELU between them, four times as wide inside."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        """Transform each position by itself."""
+        return cast(Tensor, self.c_proj(F.gelu(self.c_fc(x_BTC), approximate="tanh")))
+
+
+class Block(nn.Module):
+    """One layer: attention, then the MLP, each added to the stream it read normalised."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, eps=EPSILON)
+        self.attn = Attention(config)
+        self.ln_2 = nn.LayerNorm(config.n_embd, eps=EPSILON)
+        self.mlp = MLP(config)
+
+    def forward(self, x_BTC: Tensor, cache: LayerCache | None = None, start: int = 0) -> Tensor:
+        """Add this layer's two contributions to the residual stream."""
+        x_BTC = x_BTC + self.attn(self.ln_1(x_BTC), cache, start)
+        return cast(Tensor, x_BTC + self.mlp(self.ln_2(x_BTC)))
+
+
+class GPT(nn.Module):
+    """The whole model; parameter names are transformers' without the ``transformer.`` prefix."""
+
+    closed: Tensor | None
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.recompute = False
+        """Activation checkpointing: keep only each layer's input and compute the rest again backwards."""
+        self.loss_chunk = 0
+        """Tokens whose logits exist at once; 0 chooses by the vocabulary's size."""
+        self.wte = nn.Embedding(config.padded_vocab, config.n_embd)
+        self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, eps=EPSILON)
+        closed = None
+        if config.padded_vocab != config.vocab_size:
+            closed = torch.zeros(config.padded_vocab)
+            closed[config.vocab_size :] = CLOSED
+        self.register_buffer("closed", closed, persistent=False)
+
+    def init_weights(self, seed: int) -> None:
+        """Draw the weights as the paper does, from one seeded generator on the CPU, in a fixed order."""
+        generator = torch.Generator().manual_seed(seed)
+        residual = 0.02 / math.sqrt(2 * self.config.n_layer)
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if parameter.dim() == 2:
+                    std = residual if name.endswith("c_proj.weight") else 0.02
+                    parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
+                else:
+                    parameter.fill_(1.0 if ".ln_" in f".{name}" and name.endswith("weight") else 0.0)
+            self.wte.weight[self.config.vocab_size :] = 0
+
+    def hidden(self, idx_BT: Tensor, cache: list[LayerCache] | None = None, start: int = 0) -> Tensor:
+        """The normalised state after the last layer, (B, T, C).
+
+        Raises ValueError where the sequence is longer than the model's context.
+        """
+        end, longest = start + idx_BT.shape[1], self.config.block_size
+        if end > longest:
+            raise ValueError(f"{end} tokens do not fit a context of {longest}: shorten the input")
+        positions_T = torch.arange(start, end, device=idx_BT.device)
+        x_BTC = self.wte(idx_BT) + self.wpe(positions_T)
+        for index, block in enumerate(self.h):
+            if self.recompute and self.training:
+                x_BTC = checkpoint(cast(Callable[..., Tensor], block), x_BTC, use_reentrant=False)
+            else:
+                x_BTC = block(x_BTC, None if cache is None else cache[index], start)
+        return cast(Tensor, self.ln_f(x_BTC))
+
+    def forward(
+        self, idx_BT: Tensor, targets_BT: Tensor | None = None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Logits (B, T, V) without targets; the mean loss in nats a token, and no logits, with them."""
+        x_BTC = self.hidden(idx_BT)
+        if targets_BT is None:
+            return self.logits(x_BTC), None
+        loss = linear_cross_entropy(
+            x_BTC.flatten(0, 1), self.wte.weight, self.closed, targets_BT.flatten(), self.loss_chunk
+        )
+        return None, loss
+
+    def logits(self, x_BTC: Tensor) -> Tensor:
+        """Logits of the real vocabulary, (B, T, V), from normalised states."""
+        return F.linear(x_BTC, self.wte.weight[: self.config.vocab_size])
+
+    @torch.no_grad()
+    def token_losses(self, idx_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """The loss of every token by itself in nats, float32, (B, T): what bits per byte are summed from."""
+        x_NC = self.hidden(idx_BT).flatten(0, 1)
+        weight_VC = self.wte.weight[: self.config.vocab_size]
+        chunk = max(1, 2**24 // self.config.vocab_size)
+        losses = [
+            F.cross_entropy(F.linear(x, weight_VC).float(), y, reduction="none")
+            for x, y in zip(torch.split(x_NC, chunk), torch.split(targets_BT.flatten(), chunk), strict=True)
+        ]
+        return torch.cat(losses).view(targets_BT.shape)
+
+    def count_parameters(self) -> int:
+        """Parameters as exported: without the embedding's padded rows."""
+        padded = (self.config.padded_vocab - self.config.vocab_size) * self.config.n_embd
+        return sum(parameter.numel() for parameter in self.parameters()) - padded

@@ -1,0 +1,225 @@
+"""Runs training in a process of its own, and knows at any time whether it lives.
+
+Training is native code that can hang, run out of memory or be killed, and none of it may take the
+orchestrator along. So it is a subprocess that
+
+- gets an allocator that keeps its memory (freed activations are needed again a moment later; +43 % steps a
+  second for a small model on a CPU with glibc's default turned off),
+- dies when its parent does, however that ends (PR_SET_PDEATHSIG),
+- is killed when it shows no sign of life for the watchdog's time,
+- is told to save and end when the parent is, and
+- leaves its last words (the end of its error output) to be quoted in the error.
+
+Pure: it knows processes and files, not what is trained.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.gpt.metrics import PATTERN, parse
+
+TUNED_ALLOCATOR = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "8000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+"""glibc: never give memory back to the system, never map single blocks. Other allocators ignore these."""
+POLL_S = 0.1
+LAST_WORDS = 4000
+"""Characters of error output kept for an error message."""
+GRACE_S = 60.0
+"""Between asking a process to save and end, and killing it."""
+STOPPED = 75
+"""Exit status of a process that saved and ended because it was asked to (EX_TEMPFAIL)."""
+
+
+class TrainingError(Exception):
+    """The training process ended without a result; the message carries its last words."""
+
+
+class TrainingHung(TrainingError):  # noqa: N818
+    """It showed no sign of life for the watchdog's time and was killed."""
+
+
+class TrainingStopped(TrainingError):  # noqa: N818
+    """It was asked to end, saved, and did."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How to start training."""
+
+    command: Sequence[str]
+    folder: Path
+    """Where metrics files and the error output go."""
+    heartbeat_s: float
+    """Seconds without a metrics line before the process counts as hung."""
+    environment: Mapping[str, str]
+
+
+def training_command(spec: Path, processes: int) -> list[str]:
+    """The command line of a training run, under torchrun where it takes several processes."""
+    if processes == 1:
+        return [sys.executable, "-m", "tasks.train_process", str(spec)]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    return [*torchrun, str(processes), "-m", "tasks.train_process", str(spec)]
+
+
+def training_environment(*, tuned_allocator: bool, threads: int) -> dict[str, str]:
+    """This process's environment with what training needs set before it starts."""
+    environment = dict(os.environ)
+    if tuned_allocator:
+        environment.update(TUNED_ALLOCATOR)
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    environment["PYTHONUNBUFFERED"] = "1"
+    return environment
+
+
+def supervise(launch: Launch, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Run the process to its end, handing each metrics event to ``on_event``; returns the last ``finished``.
+
+    Raises TrainingHung, TrainingStopped, or TrainingError with the process's last words. On any exception in
+    the calling thread (Ctrl-C, a cancelled task) the process is asked to save and end, then killed.
+    """
+    launch.folder.mkdir(parents=True, exist_ok=True)
+    before = set(launch.folder.glob(PATTERN))
+    with (launch.folder / "stderr.log").open("wb") as errors:
+        process = subprocess.Popen(
+            list(launch.command),
+            stdout=errors,
+            stderr=errors,
+            stdin=subprocess.DEVNULL,
+            env=dict(launch.environment),
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+    tail = _Tail(launch.folder, before)
+    try:
+        with _forwarding_sigterm(process):
+            finished = _watch(process, tail, launch, on_event)
+    except BaseException:
+        end(process)
+        raise
+    return _verdict(process.returncode, finished, launch.folder)
+
+
+def _watch(
+    process: subprocess.Popen[bytes], tail: _Tail, launch: Launch, on_event: Callable[[dict[str, Any]], None]
+) -> dict[str, Any] | None:
+    finished, heard = None, time.monotonic()
+    while True:
+        ended = process.poll() is not None  # asked before reading, so that nothing written is missed
+        for event in tail.read():
+            heard = time.monotonic()
+            if event["kind"] == "finished":
+                finished = event
+            on_event(event)
+        if ended:
+            return finished
+        if time.monotonic() - heard > launch.heartbeat_s:
+            _kill(process)
+            raise TrainingHung(
+                f"training showed no sign of life for {launch.heartbeat_s:g} s and was killed; "
+                f"its last words: {last_words(launch.folder)}"
+            )
+        time.sleep(POLL_S)
+
+
+def _verdict(status: int, finished: dict[str, Any] | None, folder: Path) -> dict[str, Any]:
+    if status == 0 and finished is not None:
+        return finished
+    if status == STOPPED:
+        raise TrainingStopped("training was asked to stop; it saved a checkpoint and will go on from there")
+    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    raise TrainingError(f"training {how}; its last words: {last_words(folder)}")
+
+
+def end(process: subprocess.Popen[bytes], grace_s: float = GRACE_S) -> None:
+    """Ask a process to save and end; kill it and its children where it does not within ``grace_s``."""
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(grace_s)
+    _kill(process)
+
+
+def last_words(folder: Path) -> str:
+    """The end of the process's output."""
+    try:
+        text = (folder / "stderr.log").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        text = ""
+    return text[-LAST_WORDS:] or "(none)"
+
+
+class _Tail:
+    """Reads whole lines from the metrics files that a process adds to a folder."""
+
+    def __init__(self, folder: Path, before: set[Path]) -> None:
+        self._folder = folder
+        self._before = before
+        self._path: Path | None = None
+        self._position = 0
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        if self._path is None:
+            new = sorted(set(self._folder.glob(PATTERN)) - self._before)
+            if not new:
+                return
+            self._path = new[0]
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            for line in file:
+                event = parse(line.decode("utf-8", errors="replace"))
+                if not line.endswith(b"\n"):
+                    return
+                self._position += len(line)
+                if event is not None:
+                    yield event
+
+
+@contextmanager
+def _forwarding_sigterm(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Pass SIGTERM on while the block runs. Only the main thread may, so elsewhere nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def forward(_number: int, _frame: object) -> None:
+        process.terminate()
+
+    earlier = signal.signal(signal.SIGTERM, forward)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the whole process group: torchrun's workers as well."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _die_with_parent() -> None:
+    """Linux: be killed when the thread that started this process ends. Elsewhere: nothing."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
