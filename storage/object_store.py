@@ -1,7 +1,8 @@
 """The store in an object store (S3 and what speaks it), through obstore.
 
-There is no rename there, so the order does the work of it: parts are uploaded first, the manifest last
-and only if no other writer was faster (create-exclusive). Artifacts come down to a local copy before they
+There is no rename there, so the order does the work of it: parts are uploaded first, each attempt under a
+prefix of its own, the manifest last and only if no other writer was faster (create-exclusive); it names the
+attempt whose parts it means. Artifacts come down to a local copy before they
 are read or memory-mapped. Credentials and the endpoint come from the environment (``AWS_*``).
 """
 
@@ -11,6 +12,7 @@ import hashlib
 import json
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -46,8 +48,9 @@ class ObjectStore:
         artifact = self._manifest(kind, key)
         if artifact is None:
             return None
-        sizes = self._sizes(f"{kind}/{key}/")
-        whole = all(sizes.get(f"{kind}/{key}/{part.name}") == part.bytes for part in artifact.parts)
+        prefix = self._prefix(artifact)
+        sizes = self._sizes(prefix)
+        whole = all(sizes.get(f"{prefix}{part.name}") == part.bytes for part in artifact.parts)
         return artifact if whole else None
 
     def open(self, artifact: Artifact) -> Path:
@@ -78,7 +81,7 @@ class ObjectStore:
             partial.mkdir(parents=True, exist_ok=True)
             started = time.monotonic()
             stats = work(draft)
-            uri = f"{self.uri}/{recipe.stage}/{recipe.key}"
+            uri = f"{self.uri}/{recipe.stage}/{recipe.key}/{uuid.uuid4().hex[:12]}"
             artifact = self._publish(
                 draft.path, describe(draft, recipe, parents, stats, uri, time.monotonic() - started)
             )
@@ -87,16 +90,25 @@ class ObjectStore:
 
     def _publish(self, folder: Path, artifact: Artifact) -> Artifact:
         """Upload the parts, then the manifest if nobody else did; the other's artifact wins, if whole."""
-        if self._manifest(artifact.kind, artifact.key) is not None:  # there, but not whole
-            self.remove(artifact.kind, artifact.key)
+        prefix = self._prefix(artifact)
         for part in artifact.parts:
-            obstore.put(self._objects, f"{artifact.kind}/{artifact.key}/{part.name}", folder / part.name)
+            obstore.put(self._objects, f"{prefix}{part.name}", folder / part.name)
         content = artifact.model_dump_json(indent=1).encode()
-        try:
-            obstore.put(self._objects, f"{artifact.kind}/{artifact.key}/{MANIFEST}", content, mode="create")
-        except AlreadyExistsError:
-            return self.find(artifact.kind, artifact.key) or artifact
-        return artifact
+        place = f"{artifact.kind}/{artifact.key}/{MANIFEST}"
+        for _ in range(2):
+            try:
+                obstore.put(self._objects, place, content, mode="create")
+            except AlreadyExistsError:
+                if (theirs := self.find(artifact.kind, artifact.key)) is not None:
+                    obstore.delete(self._objects, list(self._sizes(prefix)))
+                    return theirs
+                obstore.delete(self._objects, place)  # a manifest whose parts are gone
+            else:
+                return artifact
+        raise ArtifactMissingError(f"{place} changes faster than it can be written; run again")
+
+    def _prefix(self, artifact: Artifact) -> str:
+        return artifact.uri.removeprefix(self.uri).strip("/") + "/"
 
     def artifacts(self, kind: str | None = None) -> Iterator[Artifact]:
         names = [name for name in self._sizes(f"{kind}/" if kind else "") if name.endswith(f"/{MANIFEST}")]
@@ -106,7 +118,7 @@ class ObjectStore:
     def verify(self, artifact: Artifact) -> list[Damage]:
         found = []
         for part in artifact.parts:
-            name = f"{artifact.kind}/{artifact.key}/{part.name}"
+            name = f"{self._prefix(artifact)}{part.name}"
             try:
                 hashed = hashlib.sha256()
                 for chunk in obstore.get(self._objects, name).stream(min_chunk_size=CHUNK_BYTES):
@@ -166,7 +178,7 @@ class ObjectStore:
         if target.exists() and target.stat().st_size == part.bytes:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        name = f"{artifact.kind}/{artifact.key}/{part.name}"
+        name = f"{self._prefix(artifact)}{part.name}"
         draft, hashed = target.with_name(f".{target.name}.part"), hashlib.sha256()
         try:
             with draft.open("wb") as file:
