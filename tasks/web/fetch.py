@@ -1,0 +1,219 @@
+"""One address fetched politely and within bounds: deadlines, sizes, retries, a turn at the host."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Self
+
+import httpcore
+
+from tasks.web.config import CrawlConfig
+from tasks.web.guard import GuardedBackend, RefusedAddressError
+from tasks.web.urls import host_of
+
+RETRY_STATUSES = frozenset({429, 500, 502, 503, 504})
+LONGEST_WAIT_S = 60.0
+CONNECT_S = 10.0
+HOP_HEADERS = frozenset({"transfer-encoding", "connection", "keep-alive"})
+
+Accept = Callable[[int, dict[str, str]], bool]
+"""Whether a body is wanted, from the status and the headers (names in lower case)."""
+
+
+class FetchError(Exception):
+    """A fetch that got no usable response; ``reason`` is a short fixed name to be counted."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response as it came, but for the chunking, which is undone."""
+
+    url: str
+    status: int
+    reason: str
+    fields: tuple[tuple[str, str], ...]
+    """Headers in the order they came."""
+    body: bytes
+    """As sent: content encoding still there."""
+    date: datetime
+    body_left: bool = False
+    """True where the body was not wanted."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers by lower-case name, the first of each."""
+        found: dict[str, str] = {}
+        for name, value in self.fields:
+            found.setdefault(name.lower(), value)
+        return found
+
+    @property
+    def head(self) -> bytes:
+        """Status line and headers as a WARC record holds them.
+
+        Headers that speak of the connection get a prefix, since the body is stored without chunking.
+        """
+        lines = [f"HTTP/1.1 {self.status} {self.reason}"]
+        for name, value in self.fields:
+            prefix = "X-Crawl-" if name.lower() in HOP_HEADERS else ""
+            lines.append(f"{prefix}{name}: {value}")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+class HostGate:
+    """Turns at hosts: so many requests at once, so long between their starts."""
+
+    def __init__(self, config: CrawlConfig) -> None:
+        self._config = config
+        self._slots: dict[str, asyncio.Semaphore] = {}
+        self._next_start: dict[str, float] = {}
+        self.delays: dict[str, float] = {}
+        """Seconds by host where robots.txt asks for more than the config."""
+
+    @asynccontextmanager
+    async def turn(self, host: str) -> AsyncIterator[None]:
+        """Wait for a turn at the host and hold it."""
+        slots = self._slots.setdefault(host, asyncio.Semaphore(self._config.host_concurrency))
+        async with slots:
+            now = time.monotonic()
+            start = max(now, self._next_start.get(host, now))
+            delay = max(self._config.host_delay_seconds, self.delays.get(host, 0.0))
+            self._next_start[host] = start + delay
+            if start > now:
+                await asyncio.sleep(start - now)
+            yield
+
+
+class Fetcher:
+    """Fetches addresses over one pool of guarded connections; use as an async context manager."""
+
+    def __init__(self, config: CrawlConfig) -> None:
+        self.config = config
+        self.gate = HostGate(config)
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=ssl.create_default_context(),
+            max_connections=config.concurrency,
+            max_keepalive_connections=config.concurrency,
+            keepalive_expiry=15.0,
+            network_backend=GuardedBackend(config.allow_hosts),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pool.aclose()
+
+    async def get(
+        self,
+        url: str,
+        *,
+        headers: Iterable[tuple[str, str]] = (),
+        accept: Accept = lambda _status, _headers: True,
+        limit: int | None = None,
+        cut: bool = False,
+    ) -> Response:
+        """Fetch one address without following redirects; a body over ``limit`` bytes fails, or is cut there.
+
+        Tried again, with growing waits, where that can help. Raises FetchError: ``refused_address``,
+        ``timed_out``, ``network``, ``too_large``.
+        """
+        last: Response | FetchError = FetchError("network", "not tried")
+        for attempt in range(self.config.retries + 1):
+            if attempt:
+                await asyncio.sleep(self._wait(attempt, last))
+            async with self.gate.turn(host_of(url)):
+                last = await self._attempt(url, headers, accept, limit or self.config.max_page_bytes, cut)
+            if isinstance(last, Response) and last.status not in RETRY_STATUSES:
+                return last
+            if isinstance(last, FetchError) and last.reason not in ("network", "timed_out"):
+                raise last
+        if isinstance(last, FetchError):
+            raise last
+        return last
+
+    async def _attempt(
+        self, url: str, headers: Iterable[tuple[str, str]], accept: Accept, limit: int, cut: bool
+    ) -> Response | FetchError:
+        try:
+            async with asyncio.timeout(self.config.page_seconds):
+                return await self._once(url, headers, accept, limit, cut)
+        except FetchError as error:
+            return error
+        except RefusedAddressError as error:
+            return FetchError("refused_address", str(error))
+        except TimeoutError:
+            return FetchError("timed_out", f"no whole response within {self.config.page_seconds:g} s")
+        except httpcore.TimeoutException as error:
+            return FetchError("timed_out", f"{type(error).__name__} {error}".strip())
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError, OSError) as error:
+            return FetchError("network", f"{type(error).__name__} {error}".strip())
+        except (httpcore.UnsupportedProtocol, ValueError, UnicodeError) as error:
+            return FetchError("bad_url", f"{type(error).__name__} {error}".strip())
+
+    async def _once(
+        self, url: str, headers: Iterable[tuple[str, str]], accept: Accept, limit: int, cut: bool
+    ) -> Response:
+        request = [
+            ("User-Agent", self.config.user_agent),
+            ("Accept", "text/html,application/xhtml+xml,text/plain;q=0.8,application/xml;q=0.7,*/*;q=0.1"),
+            ("Accept-Encoding", "gzip, deflate, br"),
+            *headers,
+        ]
+        seconds = self.config.page_seconds
+        wait = {"connect": min(CONNECT_S, seconds), "read": seconds, "write": seconds}
+        async with self._pool.stream("GET", url, headers=request, extensions={"timeout": wait}) as answer:
+            fields = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.headers)
+            reason = bytes(answer.extensions.get("reason_phrase", b"")).decode("latin-1")
+            found = Response(url, answer.status, reason, fields, b"", datetime.now(UTC))
+            if not accept(found.status, found.headers):
+                return Response(url, found.status, reason, fields, b"", found.date, body_left=True)
+            body = await _body(answer, limit, cut)
+            return Response(url, found.status, reason, fields, body, found.date)
+
+    def _wait(self, attempt: int, last: Response | FetchError) -> float:
+        if isinstance(last, Response):
+            asked = retry_after(last.headers.get("retry-after", ""))
+            if asked is not None:
+                return min(asked, LONGEST_WAIT_S)
+        longest = min(self.config.backoff_seconds * 2 ** (attempt - 1), LONGEST_WAIT_S)
+        return longest * random.uniform(0.5, 1.0)
+
+
+async def _body(answer: httpcore.Response, limit: int, cut: bool) -> bytes:
+    pieces, size = [], 0
+    async for piece in answer.aiter_stream():
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            if cut:
+                break
+            raise FetchError("too_large", f"the body is over {limit} bytes")
+    return b"".join(pieces)[:limit]
+
+
+def retry_after(value: str) -> float | None:
+    """Seconds that a Retry-After header asks for, as a number or a date; None where it is neither."""
+    value = value.strip()
+    if value.isascii() and value.isdigit() and len(value) < 10:
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None

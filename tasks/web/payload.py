@@ -1,0 +1,193 @@
+"""From a WARC record to a page: the HTTP message parsed, its encodings undone within bounds."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any
+
+from fastwarc.stream_io import BrotliReader, ChunkedReader, GzipReader, ZstdReader
+
+from tasks.web.records import Fault, ReadLimits, Record
+from tasks.web.warc import Headers, WarcRecord, parse_headers
+
+HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+TEXT_TYPES = frozenset({"text/plain"})
+PASSED_OVER = frozenset({"warcinfo", "request", "metadata"})
+"""Record types that never hold a page: not read, not counted."""
+
+_STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)?\s+(\d{3})\b")
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:+-]+)", re.IGNORECASE)
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}[ \t]*(?:;[^\r\n]*)?\r?\n")
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_MARKUP = re.compile(rb"<(?:!doctype|html|head|body|title|meta|div|p|article|script|\?xml)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """The parts of a stored HTTP response."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class PayloadError(Exception):
+    """A payload that cannot be had; ``reason`` is the fault's name."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def to_record(warc: WarcRecord, source_file: str, limits: ReadLimits) -> Record | Fault | None:
+    """The page or text of a WARC record; a fault where it has none; None for types that never hold one.
+
+    A page without an address goes under its record's id: it is a page all the same.
+    """
+    if warc.type in PASSED_OVER or warc.url.startswith("metadata:"):  # wget's own log
+        return None
+    try:
+        return _page(warc, source_file, limits)
+    except PayloadError as error:
+        return Fault(warc.url, warc.offset, error.reason, error.detail)
+
+
+def _page(warc: WarcRecord, source_file: str, limits: ReadLimits) -> Record:
+    if not warc.url:
+        raise PayloadError("no_url", f"a {warc.type or 'nameless'} record without WARC-Target-URI or id")
+    if warc.type == "conversion":
+        text = warc.block.decode("utf-8", errors="replace")
+        return _record(warc, source_file, None, text, "text/plain", "utf-8")
+    if warc.type == "resource":
+        content_type, content = warc.headers.get("content-type", ""), warc.block
+    elif warc.type == "response":
+        response = parse_response(warc.block, limits)
+        if response.status != 200:
+            raise PayloadError("http_status", str(response.status))
+        content_type, content = response.headers.get("content-type", ""), decoded_body(response, limits)
+    else:
+        raise PayloadError("record_type", f"{warc.type or 'no type'} holds no page")
+    media_type, charset = parse_content_type(content_type)
+    media_type = checked_type(media_type, content)
+    return _record(warc, source_file, content, None, media_type, charset)
+
+
+def _record(
+    warc: WarcRecord, source_file: str, content: bytes | None, text: str | None, media_type: str, charset: str
+) -> Record:
+    fetched_at = parse_date(warc.headers.get("warc-date", ""))
+    return Record(warc.url, content, text, media_type, charset, fetched_at, source_file, warc.offset)
+
+
+def parse_response(block: bytes, limits: ReadLimits) -> HttpResponse:
+    """Split a stored HTTP response; PayloadError ``bad_http`` where it is none."""
+    status = _STATUS_LINE.match(block)
+    if not status:
+        raise PayloadError("bad_http", f"no HTTP status line but {block[:32]!r}")
+    end = _BLANK_LINE.search(block, 0, limits.header_bytes)
+    if not end:
+        raise PayloadError("bad_http", f"no end of the HTTP header within {limits.header_bytes} bytes")
+    return HttpResponse(int(status[1]), parse_headers(block[: end.end()]), block[end.end() :])
+
+
+def decoded_body(response: HttpResponse, limits: ReadLimits) -> bytes:
+    """The body with chunking and content encoding undone, where they are still there.
+
+    Crawlers differ: some store the bytes as sent, some decode them and leave the headers. So a header is
+    believed only where the bytes agree. Raises PayloadError ``too_large`` over the bound and
+    ``bad_encoding`` where the bytes are cut or broken.
+    """
+    body = response.body
+    if "chunked" in response.headers.get("transfer-encoding", "").lower() and _CHUNK_SIZE.match(body):
+        body = _inflate(ChunkedReader, body, limits)
+    encodings = response.headers.get("content-encoding", "").lower().replace(" ", "").split(",")
+    for encoding in reversed([name for name in encodings if name not in ("", "identity")]):
+        if not _MARKUP.search(body, 0, 512):
+            body = _decode(encoding, body, limits)
+    return body
+
+
+def _decode(encoding: str, body: bytes, limits: ReadLimits) -> bytes:
+    if encoding in ("gzip", "x-gzip"):
+        return _inflate(GzipReader, body, limits) if body.startswith(b"\x1f\x8b") else body
+    if encoding == "deflate":
+        if body[:1] == b"\x78":
+            return _inflate(lambda file: GzipReader(file, zlib=True), body, limits)
+        return _raw_deflate(body, limits)
+    if encoding == "zstd":
+        return _inflate(ZstdReader, body, limits) if body.startswith(b"\x28\xb5\x2f\xfd") else body
+    if encoding == "br":
+        return _inflate(BrotliReader, body, limits)
+    raise PayloadError("bad_encoding", f"unknown content encoding {encoding[:40]!r}")
+
+
+def _raw_deflate(body: bytes, limits: ReadLimits) -> bytes:
+    engine = zlib.decompressobj(wbits=-15)
+    try:
+        data = engine.decompress(body, limits.record_bytes + 1)
+    except zlib.error as error:
+        raise PayloadError("bad_encoding", str(error)) from None
+    return _bounded(data, limits)
+
+
+def _inflate(reader: Callable[[BytesIO], Any], body: bytes, limits: ReadLimits) -> bytes:
+    if not body:
+        return body
+    source = reader(BytesIO(body))
+    pieces, size = [], 0
+    try:
+        while size <= limits.record_bytes and (piece := source.read(256 * 2**10)):
+            pieces.append(piece)
+            size += len(piece)
+    except OSError as error:
+        raise PayloadError("bad_encoding", str(error)) from None
+    return _bounded(b"".join(pieces), limits)
+
+
+def _bounded(data: bytes, limits: ReadLimits) -> bytes:
+    if len(data) > limits.record_bytes:
+        raise PayloadError("too_large", f"the content decodes to more than {limits.record_bytes} bytes")
+    return data
+
+
+def checked_type(media_type: str, content: bytes) -> str:
+    """The media type of a page, from what was said and, where that is nothing or a lie, from the bytes.
+
+    Raises PayloadError ``empty`` for no content and ``not_html`` for what is no web page or plain text.
+    """
+    if not content.strip():
+        raise PayloadError("empty", "the response has no content")
+    if content.startswith(b"%PDF-") or (b"\0" in content[:1024] and not _is_utf16(content)):
+        raise PayloadError("not_html", f"binary content under the type {media_type or 'unknown'!r}")
+    if media_type in HTML_TYPES or media_type in TEXT_TYPES:
+        return media_type
+    if media_type in ("", "application/octet-stream", "unknown/unknown") and _MARKUP.search(content, 0, 2048):
+        return "text/html"
+    raise PayloadError("not_html", media_type or "no content type and no markup")
+
+
+def _is_utf16(content: bytes) -> bool:
+    even, odd = content[0:1024:2].count(0), content[1:1024:2].count(0)
+    return content[:2] in (b"\xff\xfe", b"\xfe\xff") or (min(even, odd) == 0 and max(even, odd) > 128)
+
+
+def parse_content_type(value: str) -> tuple[str, str]:
+    """``text/html; charset=GBK`` as ``("text/html", "gbk")``."""
+    media_type, _, parameters = value.partition(";")
+    charset = _CHARSET.search(parameters)
+    return media_type.strip().lower(), charset[1].lower() if charset else ""
+
+
+def parse_date(value: str) -> datetime | None:
+    """A WARC-Date (W3C profile of ISO 8601) in UTC, or None where it is no date."""
+    try:
+        moment = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

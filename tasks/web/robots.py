@@ -1,0 +1,87 @@
+"""robots.txt, read as RFC 9309 asks: 4xx allows all, 5xx and silence forbid all, 500 KiB are enough."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from protego import Protego
+
+from tasks.web.fetch import Fetcher, FetchError
+from tasks.web.urls import canonical_url, host_of, unique
+
+MAX_ROBOTS_BYTES = 500 * 2**10
+MAX_CRAWL_DELAY_S = 60.0
+MAX_SITEMAPS = 50
+MAX_REDIRECTS = 5
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What one site's robots.txt says to us."""
+
+    parsed: Protego | None
+    allow_all: bool = True
+    sitemaps: tuple[str, ...] = ()
+    crawl_delay: float = 0.0
+
+    def allows(self, url: str, agent: str) -> bool:
+        """Whether the address may be fetched."""
+        return self.allow_all if self.parsed is None else bool(self.parsed.can_fetch(url, agent))
+
+
+class Robots:
+    """The rules of every site a crawl meets, each fetched once, when first asked for."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+        self._agent = fetcher.config.user_agent.partition("/")[0].partition(" ")[0]
+        self._rules: dict[str, asyncio.Task[Rules]] = {}
+
+    async def allows(self, url: str) -> bool:
+        """Whether the address may be fetched; always, where the config does not obey robots.txt."""
+        if not self._fetcher.config.robots:
+            return True
+        return (await self._of(url)).allows(url, self._agent)
+
+    async def sitemaps(self, url: str) -> tuple[str, ...]:
+        """Sitemaps that the address's site names."""
+        if not self._fetcher.config.robots:
+            return ()
+        return (await self._of(url)).sitemaps
+
+    async def _of(self, url: str) -> Rules:
+        parts = urlsplit(url)
+        site = f"{parts.scheme}://{parts.netloc}"
+        if site not in self._rules:
+            self._rules[site] = asyncio.create_task(self._load(site))
+        rules = await self._rules[site]
+        if rules.crawl_delay:
+            self._fetcher.gate.delays[host_of(url)] = rules.crawl_delay
+        return rules
+
+    async def _load(self, site: str) -> Rules:
+        url = f"{site}/robots.txt"
+        try:
+            for _ in range(MAX_REDIRECTS + 1):
+                answer = await self._fetcher.get(url, limit=MAX_ROBOTS_BYTES, cut=True)
+                target = canonical_url(answer.headers.get("location", ""), url)
+                if answer.status not in (301, 302, 303, 307, 308) or not target:
+                    break
+                url = target
+        except FetchError as error:
+            # An address that is refused is refused for the page as well, with its own reason.
+            return Rules(None, allow_all=error.reason == "refused_address")
+        if answer.status == 200:
+            return read_rules(answer.body, site, self._agent)
+        return Rules(None, allow_all=300 <= answer.status < 500 and answer.status != 429)
+
+
+def read_rules(body: bytes, site: str, agent: str) -> Rules:
+    """Parse a robots.txt of any bytes."""
+    text = body[:MAX_ROBOTS_BYTES].decode("utf-8", errors="replace").lstrip("\ufeff")
+    parsed = Protego.parse(text)
+    delay = min(float(parsed.crawl_delay(agent) or 0.0), MAX_CRAWL_DELAY_S)
+    sitemaps = unique(canonical_url(str(found), site) for found in parsed.sitemaps)[:MAX_SITEMAPS]
+    return Rules(parsed, True, tuple(sitemaps), max(0.0, delay))

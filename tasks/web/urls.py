@@ -1,0 +1,175 @@
+"""Addresses: made canonical, kept in scope, found in pages."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
+
+MAX_URL = 2048
+MAX_SEGMENT_REPEATS = 3
+"""A path in which a segment occurs more often than this is a trap (a relative link that climbs for ever)."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_SAFE = "!#$%&'()*+,/:;=?@[]~"
+_TAG = re.compile(rb"<(a|area|base|link|iframe|frame)\s([^<>]*)>", re.IGNORECASE)
+_HIDDEN = ((b"<!--", b"-->"), (b"<script", b"</script"))
+_ATTRIBUTE = re.compile(
+    rb"""(?:^|[\s"'])(href|src|rel|type)\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""", re.IGNORECASE
+)
+_FEED_TYPES = ("application/rss+xml", "application/atom+xml")
+
+
+def canonical_url(url: str, base: str = "") -> str:
+    """The one form of an http(s) address, or an empty string for anything else.
+
+    Scheme and host in lower case, IDNA host, no default port, no fragment, dot segments resolved, every
+    byte that needs it percent-encoded.
+    """
+    try:
+        joined = urljoin(base, url.strip()) if base else url.strip()
+        parts = urlsplit(joined)
+        host = (parts.hostname or "").rstrip(".")
+        port = parts.port
+        host = host.encode("idna").decode() if not host.isascii() else host
+    except (ValueError, UnicodeError):
+        return ""
+    scheme = parts.scheme.lower()
+    if scheme not in _DEFAULT_PORTS or not host or len(joined) > MAX_URL:
+        return ""
+    netloc = f"[{host}]" if ":" in host else host
+    if port is not None and port != _DEFAULT_PORTS[scheme]:
+        netloc += f":{port}"
+    path = urlsplit(urljoin(f"http://h{'' if parts.path[:1] == '/' else '/'}{parts.path}", "")).path or "/"
+    return urlunsplit((scheme, netloc, _quoted(_without_dots(path)), _quoted(parts.query), ""))
+
+
+def _quoted(text: str) -> str:
+    return quote(text.encode("utf-8", "surrogatepass"), safe=_SAFE)
+
+
+def _without_dots(path: str) -> str:
+    kept: list[str] = []
+    segments = path.split("/")
+    for segment in segments:
+        if segment == "..":
+            if len(kept) > 1:
+                kept.pop()
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/".join(kept) or "/"
+
+
+def host_of(url: str) -> str:
+    """The host of an address, lower case, without port; empty where there is none."""
+    try:
+        return (urlsplit(url).hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which addresses a crawl may take."""
+
+    kind: str
+    """``prefix``, ``host`` or ``any``."""
+    seeds: tuple[str, ...]
+    exclude: tuple[re.Pattern[str], ...] = ()
+
+    def allows(self, url: str) -> bool:
+        """Whether an address (canonical) is in scope, not excluded and no trap."""
+        if any(pattern.search(url) for pattern in self.exclude):
+            return False
+        parts = urlsplit(url)
+        if _is_trap(parts):
+            return False
+        return self.kind == "any" or any(_below(parts, urlsplit(seed), self.kind) for seed in self.seeds)
+
+    def widened(self, url: str) -> Scope:
+        """This scope and that of one more seed: where a seed redirects to, the site is."""
+        return Scope(self.kind, (*self.seeds, url), self.exclude)
+
+
+def _below(parts: SplitResult, seed: SplitResult, kind: str) -> bool:
+    if parts.netloc != seed.netloc or (parts.scheme != seed.scheme and seed.scheme == "https"):
+        return False
+    folder = seed.path[: seed.path.rfind("/") + 1]
+    return kind == "host" or parts.path.startswith(folder)
+
+
+def _is_trap(parts: SplitResult) -> bool:
+    segments = [segment for segment in parts.path.split("/") if segment]
+    return any(segments.count(segment) > MAX_SEGMENT_REPEATS for segment in set(segments))
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What a page points to, canonical, in order of appearance, each once."""
+
+    pages: tuple[str, ...]
+    feeds: tuple[str, ...]
+
+
+def find_links(content: bytes, url: str, charset: str = "") -> Links:
+    """The links of a page of at most a few MB, found by a scan that no markup can make slow or crash.
+
+    A parser would see a little more and can be brought down by nesting; a crawler needs neither.
+    """
+    pages: dict[str, None] = {}
+    feeds: dict[str, None] = {}
+    base = url
+    for tag, attributes in _tags(content):
+        values = {name.lower(): _value(value, charset) for name, value in _ATTRIBUTE.findall(attributes)}
+        target = canonical_url(values.get(b"href") or values.get(b"src", ""), base)
+        if tag == b"base":
+            base = target or base
+        elif not target:
+            continue
+        elif tag == b"link":
+            if values.get(b"type", "").lower() in _FEED_TYPES:
+                feeds[target] = None
+            elif values.get(b"rel", "").lower() in ("next", "prev", "alternate", "canonical"):
+                pages[target] = None
+        elif "nofollow" not in values.get(b"rel", "").lower():
+            pages[target] = None
+    return Links(tuple(pages), tuple(feeds))
+
+
+def _tags(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for opening, closing in _HIDDEN:
+        content = _without(content, opening, closing)
+    for found in _TAG.finditer(content):
+        yield found[1].lower(), found[2]
+
+
+def _without(content: bytes, opening: bytes, closing: bytes) -> bytes:
+    """Content less what stands between two marks; one pass, where a regular expression would take a square."""
+    lower = content.lower()
+    kept, position = [], 0
+    while (start := lower.find(opening, position)) >= 0:
+        kept.append(content[position:start])
+        end = lower.find(closing, start)
+        if end < 0:
+            return b"".join(kept)
+        position = end + len(closing)
+    return b"".join([*kept, content[position:]])
+
+
+def _value(raw: bytes, charset: str) -> str:
+    raw = raw.strip(b"\"' \t\r\n")
+    for encoding in ("utf-8", charset or "latin-1", "latin-1"):
+        try:
+            return html.unescape(raw.decode(encoding))
+        except (UnicodeDecodeError, LookupError):
+            continue
+    return ""
+
+
+def unique(urls: Iterable[str]) -> list[str]:
+    """Addresses in order, each once, empty ones left out."""
+    return [url for url in dict.fromkeys(urls) if url]

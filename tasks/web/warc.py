@@ -1,0 +1,270 @@
+"""WARC and WET read with bounds: a broken record costs itself alone and becomes a named fault."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tasks.web.frames import (
+    Compression,
+    Frame,
+    FrameError,
+    compression_of,
+    find_frame,
+    open_frame,
+    zstd_dictionary,
+)
+from tasks.web.records import Fault, ReadLimits
+
+Headers = dict[str, str]
+"""Header names in lower case; of a repeated name, the first value."""
+
+_RECORD_START = re.compile(rb"WARC/\d\.\d\r?\n")
+_HEADER_END = re.compile(rb"\r?\n\r?\n")
+_LONGEST_START = 12
+
+
+@dataclass(frozen=True, slots=True)
+class WarcRecord:
+    """One WARC record as it stands in the file: its headers and its undecoded block."""
+
+    offset: int
+    headers: Headers
+    block: bytes
+
+    @property
+    def type(self) -> str:
+        """``response``, ``revisit``, ``conversion``...; empty where the header is missing."""
+        return self.headers.get("warc-type", "").lower()
+
+    @property
+    def url(self) -> str:
+        """The target's address, or the record's id where it has none; without the angle brackets that some
+        writers put around it."""
+        return (self.headers.get("warc-target-uri") or self.headers.get("warc-record-id", "")).strip("<>")
+
+
+def read_warc(
+    path: Path, limits: ReadLimits, start: int = 0, end: int | None = None
+) -> Iterator[WarcRecord | Fault]:
+    """Every record whose frame starts in the bytes ``start`` to ``end``, in order; faults where they are.
+
+    Units of one file (:func:`units`) can so be read in any process: together they give what a whole reading
+    gives. Raises OSError where the file itself cannot be read.
+    """
+    compression = compression_of(path)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        dictionary, first = zstd_dictionary(file) if compression == "zstd" else (b"", 0)
+        offset: int | None = max(start, first)
+        stop = size if end is None else min(end, size)
+        if start and offset is not None:
+            offset = find_frame(file, compression, offset, b"WARC/", stop)
+        while offset is not None and offset < stop:
+            offset = yield from _read_frame(file, compression, offset, stop, limits, dictionary)
+
+
+def _read_frame(
+    file: BinaryIO, compression: Compression, offset: int, stop: int, limits: ReadLimits, dictionary: bytes
+) -> Iterator[WarcRecord | Fault]:
+    """Yield one frame's records; return the next frame's offset, or None at the end."""
+    try:
+        frame = open_frame(file, compression, offset, dictionary)
+        reader = _FrameReader(frame, limits, stop if compression == "plain" else None)
+        yield from reader.records()
+    except FrameError as error:
+        yield Fault("", offset, error.reason, error.detail)
+        return find_frame(file, compression, offset + 1, b"WARC/", file.seek(0, 2))
+    following = offset + frame.consumed
+    if reader.broken:
+        return find_frame(file, compression, following, b"WARC/", file.seek(0, 2))
+    return following
+
+
+class _FrameReader:
+    """Cuts one frame's decompressed bytes into records."""
+
+    def __init__(self, frame: Frame, limits: ReadLimits, stop: int | None) -> None:
+        self._frame = frame
+        self._limits = limits
+        self._stop = stop
+        self._buffer = bytearray()
+        self._position = 0  # of the buffer's first byte in the decompressed stream
+        self._ended = False
+        self._idle_from = 0  # stream position of the last whole record's end
+        self.broken = False
+        """Whether the frame was left before its end."""
+
+    def records(self) -> Iterator[WarcRecord | Fault]:
+        """Yield the frame's records; a FrameError of the decompression comes after the whole ones."""
+        while self._skip_blank_lines():
+            offset = self._offset()
+            if self._stop is not None and offset >= self._stop:
+                return  # the next unit's record
+            yield self._record(offset)
+            if self.broken:
+                return
+
+    def _record(self, offset: int) -> WarcRecord | Fault:
+        opening = self._fill(_LONGEST_START)[:_LONGEST_START]
+        if not _RECORD_START.match(opening):
+            self._resync(1)
+            return Fault("", offset, "not_a_record", f"no WARC header at byte {offset}: {bytes(opening)!r}")
+        head = self._head()
+        if head is None:
+            self._resync(1)
+            return Fault("", offset, "bad_header", f"no end of the WARC header within {self._limits.header_bytes}")
+        headers = parse_headers(bytes(self._buffer[:head]))
+        url = headers.get("warc-target-uri", "").strip("<>")
+        length = content_length(headers)
+        if length is None:
+            self._resync(head)
+            return Fault(url, offset, "bad_length", f"Content-Length is {headers.get('content-length')!r}")
+        if length > self._limits.record_bytes:
+            self._resync(head)
+            return Fault(url, offset, "too_large", f"{length} bytes, {self._limits.record_bytes} allowed")
+        return self._body(offset, url, headers, head, length)
+
+    def _body(self, offset: int, url: str, headers: Headers, head: int, length: int) -> WarcRecord | Fault:
+        end = head + length
+        try:
+            available = len(self._fill(end))
+        except FrameError as error:
+            self.broken = True
+            return Fault(url, offset, error.reason, f"{error.detail}, {length} bytes of content expected")
+        if available < end:
+            self._resync(head)
+            return Fault(url, offset, "truncated", f"{available - head} of {length} bytes of content are there")
+        block = bytes(self._buffer[head:end])
+        if not self._ends_cleanly(end):
+            self._resync(head)
+            return Fault(url, offset, "wrong_length", f"the content does not end after {length} bytes")
+        self._drop(end)
+        self._idle_from = self._position
+        return WarcRecord(offset, headers, block)
+
+    def _ends_cleanly(self, end: int) -> bool:
+        """Whether a record's end is followed by what may follow: blank lines, a record, the frame's end."""
+        try:
+            after = bytes(self._fill(end + _LONGEST_START)[end : end + _LONGEST_START])
+        except FrameError:
+            return True  # the damage comes later, and is met there
+        return not after.strip(b"\r\n") or after[:1] in b"\r\n" or bool(_RECORD_START.match(after))
+
+    def _head(self) -> int | None:
+        """Length of the header block with the blank line that ends it, or None where there is none."""
+        size = 0
+        while True:
+            found = _HEADER_END.search(self._buffer, max(0, size - 4))
+            if found:
+                return found.end()
+            size = len(self._buffer)
+            if size > self._limits.header_bytes or len(self._fill(size + 1)) == size:
+                return None
+
+    def _skip_blank_lines(self) -> bool:
+        """Go to the next record; False at the frame's end."""
+        while True:
+            rest = self._fill(1)
+            if not rest:
+                return False
+            blank = len(rest) - len(rest.lstrip(b"\r\n"))
+            if not blank:
+                return True
+            self._drop(blank)
+
+    def _resync(self, skip: int) -> None:
+        """Drop ``skip`` bytes and what follows up to the next start of a record, or the frame's end."""
+        self._drop(skip)
+        while True:
+            found = _next_start(self._buffer)
+            if found is not None:
+                self._drop(found)
+                return
+            self._drop(max(0, len(self._buffer) - _LONGEST_START))
+            if self._is_bomb():
+                self.broken = True
+                return
+            try:
+                if len(self._fill(len(self._buffer) + 1)) <= _LONGEST_START and self._ended:
+                    self._buffer.clear()
+                    return
+            except FrameError:
+                self.broken = True
+                return
+
+    def _is_bomb(self) -> bool:
+        idle = self._position - self._idle_from
+        ratio = self._position / max(1, self._frame.consumed)
+        return idle > self._limits.skip_bytes and ratio > self._limits.skip_ratio
+
+    def _fill(self, size: int) -> bytearray:
+        """Have at least ``size`` bytes in the buffer, or all there are; returns the buffer."""
+        while len(self._buffer) < size and not self._ended:
+            data = self._frame.read()
+            self._buffer += data
+            self._ended = not data
+        return self._buffer
+
+    def _drop(self, size: int) -> None:
+        self._position += min(size, len(self._buffer))
+        del self._buffer[:size]
+
+    def _offset(self) -> int:
+        if self._stop is not None:
+            return self._frame.offset + self._position
+        return self._position or self._frame.offset
+
+
+def _next_start(buffer: bytearray) -> int | None:
+    """Where in the buffer a record starts at the beginning of a line."""
+    for found in _RECORD_START.finditer(buffer):
+        if found.start() == 0 or buffer[found.start() - 1] in b"\r\n":
+            return found.start()
+    return None
+
+
+def parse_headers(block: bytes) -> Headers:
+    """The named fields of a WARC or HTTP header block; its first line is left out, odd lines are ignored.
+
+    Folded lines are joined; bytes that are not UTF-8 are read as Latin-1, as HTTP once had it.
+    """
+    try:
+        text = block.decode("utf-8")
+    except UnicodeDecodeError:
+        text = block.decode("latin-1")
+    headers: Headers = {}
+    name = ""
+    for line in text.split("\n")[1:]:
+        if line[:1] in (" ", "\t") and name:
+            headers[name] += " " + line.strip()
+            continue
+        key, colon, value = line.partition(":")
+        name = key.strip().lower() if colon else ""
+        if name:
+            headers.setdefault(name, value.strip())
+    return headers
+
+
+def content_length(headers: Headers) -> int | None:
+    """The stated length in bytes, or None where it is absent or no number."""
+    value = headers.get("content-length", "")
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 16 else None
+
+
+def units(path: Path, unit_bytes: int) -> list[tuple[int, int]]:
+    """Cut a WARC into byte ranges of about ``unit_bytes`` for :func:`read_warc`; at least one range.
+
+    Any cut is a right one: a record belongs to the range in which its frame starts. An uncompressed file, or
+    one that is a single gzip stream, cannot be entered in the middle with certainty: it is one range.
+    """
+    size = path.stat().st_size
+    compression = compression_of(path)
+    if compression == "plain" or size <= unit_bytes:
+        return [(0, size)]
+    count = -(-size // unit_bytes)
+    cuts = [size * i // count for i in range(count + 1)]
+    return list(zip(cuts, cuts[1:], strict=False))
