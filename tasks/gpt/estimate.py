@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tasks.gpt.config import TrainConfig
-from tasks.gpt.model import GPTConfig
+from tasks.gpt.shape import GPTConfig
 
 ACTIVATION_BYTES = {"bf16": 2, "float32": 4}
 GIB = 2**30

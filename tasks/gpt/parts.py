@@ -29,10 +29,6 @@ class Batches(Protocol):
         ...
 
 
-class TrainingHalted(Exception):  # noqa: N818 - it is an outcome that a person must look at
-    """A run stopped by its guard; the message says at which step and where the last good weights are."""
-
-
 @dataclass
 class Position:
     """Where a run is; all of it goes into checkpoints."""

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.gpt.errors import TrainingError, TrainingHaltedError, TrainingHungError, TrainingStoppedError
 from tasks.gpt.metrics import PATTERN, parse
 
 TUNED_ALLOCATOR = {
@@ -39,22 +40,10 @@ TUNED_ALLOCATOR = {
 POLL_S = 0.1
 LAST_WORDS = 4000
 """Characters of error output kept for an error message."""
+PARENT = "MODELMILL_TRAINING_PARENT"
+"""Environment variable with the process id of whoever started training."""
 GRACE_S = 60.0
 """Between asking a process to save and end, and killing it."""
-STOPPED = 75
-"""Exit status of a process that saved and ended because it was asked to (EX_TEMPFAIL)."""
-
-
-class TrainingError(Exception):
-    """The training process ended without a result; the message carries its last words."""
-
-
-class TrainingHung(TrainingError):  # noqa: N818
-    """It showed no sign of life for the watchdog's time and was killed."""
-
-
-class TrainingStopped(TrainingError):  # noqa: N818
-    """It was asked to end, saved, and did."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +58,9 @@ class Launch:
     environment: Mapping[str, str]
 
 
-def training_command(spec: Path, processes: int) -> list[str]:
-    """The command line of a training run, under torchrun where it takes several processes."""
-    if processes == 1:
-        return [sys.executable, "-m", "tasks.train_process", str(spec)]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    return [*torchrun, str(processes), "-m", "tasks.train_process", str(spec)]
+def training_command(spec: Path) -> list[str]:
+    """The command line of a training run; the process becomes torchrun where the run takes several."""
+    return [sys.executable, "-m", "tasks.train_process", str(spec)]
 
 
 def training_environment(*, tuned_allocator: bool, threads: int) -> dict[str, str]:
@@ -88,13 +74,15 @@ def training_environment(*, tuned_allocator: bool, threads: int) -> dict[str, st
     paths = [root, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     environment["PYTHONPATH"] = os.pathsep.join(paths)
     environment["PYTHONUNBUFFERED"] = "1"
+    environment[PARENT] = str(os.getpid())
     return environment
 
 
 def supervise(launch: Launch, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Run the process to its end, handing each metrics event to ``on_event``; returns the last ``finished``.
+    """Run the process to its end, handing each metrics event to ``on_event``; returns its ``finished``.
 
-    Raises TrainingHung, TrainingStopped, or TrainingError with the process's last words. On any exception in
+    Raises TrainingHungError, TrainingStoppedError, TrainingHaltedError, or TrainingError with the process's
+    last words. On any exception in
     the calling thread (Ctrl-C, a cancelled task) the process is asked to save and end, then killed.
     """
     launch.folder.mkdir(parents=True, exist_ok=True)
@@ -107,45 +95,47 @@ def supervise(launch: Launch, on_event: Callable[[dict[str, Any]], None]) -> dic
             stdin=subprocess.DEVNULL,
             env=dict(launch.environment),
             start_new_session=True,
-            preexec_fn=_die_with_parent,
         )
     tail = _Tail(launch.folder, before)
     try:
         with _forwarding_sigterm(process):
-            finished = _watch(process, tail, launch, on_event)
+            last = _watch(process, tail, launch, on_event)
     except BaseException:
         end(process)
         raise
-    return _verdict(process.returncode, finished, launch.folder)
+    return _verdict(process.returncode, last, launch.folder)
 
 
 def _watch(
     process: subprocess.Popen[bytes], tail: _Tail, launch: Launch, on_event: Callable[[dict[str, Any]], None]
-) -> dict[str, Any] | None:
-    finished, heard = None, time.monotonic()
+) -> dict[str, Any]:
+    """The last event of the process, once it has ended; an empty one where it told nothing."""
+    last, heard = {"kind": ""}, time.monotonic()
     while True:
         ended = process.poll() is not None  # asked before reading, so that nothing written is missed
         for event in tail.read():
-            heard = time.monotonic()
-            if event["kind"] == "finished":
-                finished = event
+            last, heard = event, time.monotonic()
             on_event(event)
         if ended:
-            return finished
+            return last
         if time.monotonic() - heard > launch.heartbeat_s:
             _kill(process)
-            raise TrainingHung(
+            raise TrainingHungError(
                 f"training showed no sign of life for {launch.heartbeat_s:g} s and was killed; "
                 f"its last words: {last_words(launch.folder)}"
             )
         time.sleep(POLL_S)
 
 
-def _verdict(status: int, finished: dict[str, Any] | None, folder: Path) -> dict[str, Any]:
-    if status == 0 and finished is not None:
-        return finished
-    if status == STOPPED:
-        raise TrainingStopped("training was asked to stop; it saved a checkpoint and will go on from there")
+def _verdict(status: int, last: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if status == 0 and last["kind"] == "finished":
+        return last
+    if last["kind"] == "stopped":
+        raise TrainingStoppedError(
+            f"training was asked to stop at step {last['step']} and saved; run again to go on"
+        )
+    if last["kind"] == "halted":
+        raise TrainingHaltedError(last["text"])
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
     raise TrainingError(f"training {how}; its last words: {last_words(folder)}")
 
@@ -218,8 +208,15 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _die_with_parent() -> None:
-    """Linux: be killed when the thread that started this process ends. Elsewhere: nothing."""
+def die_with_parent() -> None:
+    """For the started process: be killed when the thread that started it ends (Linux; elsewhere nothing).
+
+    Called by the process itself, since running code between fork and exec is not safe in a parent with
+    threads; where the parent is gone already, end at once. Holds across exec.
+    """
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    expected = os.environ.pop(PARENT, None)
+    if expected is not None and int(expected) != os.getppid():
+        sys.exit("the process that started this one is gone")

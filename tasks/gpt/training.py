@@ -26,9 +26,10 @@ from tasks.gpt import optim, schedule, snapshot
 from tasks.gpt.checkpoint import Checkpoint
 from tasks.gpt.device import peak_memory, synchronise
 from tasks.gpt.distributed import accumulating, spread, whole
+from tasks.gpt.errors import TrainingHaltedError
 from tasks.gpt.estimate import flops_per_token
 from tasks.gpt.guard import Guard
-from tasks.gpt.parts import Outcome, Parts, Position, TrainingHalted
+from tasks.gpt.parts import Outcome, Parts, Position
 
 PACE_SECONDS = 1.0
 
@@ -53,7 +54,7 @@ class Trainer:
     # ---- the run -------------------------------------------------------------------------------
 
     def run(self) -> Outcome:
-        """Train to the end. Raises TrainingHalted where the guard stops it."""
+        """Train to the end. Raises TrainingHaltedError where the guard stops it."""
         self.resume()
         self._pace = (time.monotonic(), self.position.step)
         while True:
@@ -140,19 +141,16 @@ class Trainer:
         documents = self.parts.batches.documents(batch)
         last = max((s for s in checkpoints.steps_in(self.parts.saver.folder) if s < step), default=None)
         going_back = rule.action == "rewind" and last is not None and self.position.rewinds < rule.rewinds
-        self._tell(
-            "note" if going_back else "halted",
-            text=f"step {step}: {complaint}" + (f"; back to step {last}" if going_back else ""),
-            reason=complaint, step=step, batch=batch, documents=documents, checkpoint=last,
-        )  # fmt: skip
+        where = (
+            "there is no checkpoint yet" if last is None else f"the last good checkpoint is of step {last}"
+        )
+        names = ", ".join(documents[:5]) + (" …" if len(documents) > 5 else "")
+        text = f"step {step}: {complaint}; batch {batch} holds documents {names}; {where}"
+        details = {"step": step, "batch": batch, "documents": documents, "checkpoint": last}
         if not going_back:
-            where = (
-                "there is no checkpoint yet"
-                if last is None
-                else f"the last good checkpoint is of step {last}"
-            )
-            names = ", ".join(documents[:5]) + (" …" if len(documents) > 5 else "")
-            raise TrainingHalted(f"step {step}: {complaint}; batch {batch} holds documents {names}; {where}")
+            self._tell("halted", text=text, reason=complaint, **details)
+            raise TrainingHaltedError(text)
+        self._tell("note", text=f"{text}; going back to it and on after that batch", **details)
         rewinds = self.position.rewinds + 1
         self.resume()
         self.position.rewinds, self.position.batch = rewinds, batch + 1
@@ -182,19 +180,23 @@ class Trainer:
 
     # ---- held-out loss -------------------------------------------------------------------------
 
+    def _evaluation_is_due(self) -> bool:
+        every, step = self.config.held_out.every_steps, self.position.step
+        if not every or not self.parts.held_out or self.position.evaluated == step:
+            return False
+        return step % every == 0 or step == self.config.steps
+
     def _evaluate_if_due(self) -> None:
-        rule, position = self.config.held_out, self.position
-        due = position.step % rule.every_steps == 0 if rule.every_steps else False
-        ends = position.step == self.config.steps and rule.every_steps > 0
-        if not (due or ends) or position.evaluated == position.step or not self.parts.held_out:
+        if not self._evaluation_is_due():
             return
+        position = self.position
         loss = self.held_out_loss()
         position.evaluated = position.step
         self._tell("held_out", step=position.step, loss=loss)
         if loss < position.best_loss:
             position.best_step, position.best_loss, position.waited = position.step, loss, 0
-            if rule.patience:
-                self._save(again=True)
+            if self.config.held_out.patience:
+                self._save()
         else:
             position.waited += 1
 
@@ -223,6 +225,8 @@ class Trainer:
 
     def _save_is_due(self) -> bool:
         rule, step = self.config.checkpoints, self.position.step
+        if self.config.held_out.patience and self._evaluation_is_due():
+            return False  # the evaluation saves, with its result, if this step is the best
         every = (
             self.config.guard.checkpoint_steps if self.config.guard.action == "rewind" else rule.every_steps
         )
@@ -230,9 +234,9 @@ class Trainer:
             return step // every > max(self._saved_step, 0) // every
         return time.monotonic() - self._saved_at >= rule.every_seconds and not self.parts.saver.busy
 
-    def _save(self, *, again: bool = False) -> None:
+    def _save(self) -> None:
         """Copy everything and start writing it, unless this step is saved already."""
-        if self.position.step == self._saved_step and not again:
+        if self.position.step == self._saved_step:
             return
         taken = self._snapshot()
         self._saved_step, self._saved_at = self.position.step, time.monotonic()
@@ -271,6 +275,10 @@ class Trainer:
         self._unread.clear()
         self._saved_step, self._saved_at = step, time.monotonic()
         self._tell("resumed", step=step)
+
+    def final_weights(self) -> dict[str, Tensor]:
+        """Copies of the whole weights, on every process."""
+        return snapshot.weights_of(self.model)
 
     def _compiled(self) -> Callable[..., Any]:
         """The compiled forward pass; where compiling fails, the plain one, said once."""

@@ -1,0 +1,17 @@
+"""How a training run can end without a model."""
+
+
+class TrainingError(Exception):
+    """The training process ended without a result; the message carries its last words."""
+
+
+class TrainingHungError(TrainingError):
+    """It showed no sign of life for the watchdog's time and was killed."""
+
+
+class TrainingStoppedError(TrainingError):
+    """It was asked to end, saved, and did: run again to go on."""
+
+
+class TrainingHaltedError(TrainingError):
+    """Its guard stopped it; the message says at which step and where the last good weights are."""

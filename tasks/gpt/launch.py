@@ -1,0 +1,263 @@
+"""Inside a training process: from a config and a source of batches to an exported model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tasks.gpt import checkpoint as checkpoints
+from tasks.gpt import device as devices
+from tasks.gpt import estimate
+from tasks.gpt.checkpoint import Saver
+from tasks.gpt.config import TrainConfig
+from tasks.gpt.device import Device
+from tasks.gpt.distributed import World, connected, world_of_environment
+from tasks.gpt.errors import TrainingHaltedError
+from tasks.gpt.export import ExportError, load_hf, save_hf
+from tasks.gpt.metrics import MetricsWriter
+from tasks.gpt.model import GPT, GPTConfig
+from tasks.gpt.parts import Batches, Outcome, Parts
+from tasks.gpt.training import Trainer
+
+STOPPED_STATUS = 75
+"""Exit status of a process that saved and ended because it was asked to (EX_TEMPFAIL)."""
+HALTED_STATUS = 3
+LOOK_EVERY_CUDA = 10
+MODEL_FOLDER = "hf"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run as its process sees it."""
+
+    config: TrainConfig
+    vocab_size: int
+    corpus_tokens: int
+    held_out: np.ndarray
+    """Held-out sequences with their next tokens, int64, (windows, T + 1); may be empty."""
+    tokenizer: Path
+    folder: Path
+    """Gets metrics files, ``checkpoints/`` and, at the end, ``hf/``."""
+    batches: Callable[[World], Batches]
+
+
+def become_torchrun(processes: int) -> None:
+    """Turn this process into torchrun, which starts it again ``processes`` times; nothing for one."""
+    if processes == 1 or "RANK" in os.environ:
+        return
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={processes}",
+    ]
+    os.execv(sys.executable, [*torchrun, "-m", "tasks.train_process", *sys.argv[1:]])
+
+
+def train(job: Job) -> int:
+    """Train, export and return the exit status; the metrics files tell everything else."""
+    world = world_of_environment()
+    saved = _saved_numerics(job.folder / "checkpoints")
+    device = _device(job.config, world, saved)
+    devices.make_deterministic(device)
+    metrics = MetricsWriter(job.folder if world.leads else None)
+    asked = _Asked()
+    try:
+        with connected(world, device):
+            trainer = Trainer(_parts(job, world, device, saved, metrics, asked))
+            outcome = trainer.run()
+            if outcome.state == "stopped":
+                return STOPPED_STATUS
+            _export(trainer, job, world, outcome, metrics)
+    except TrainingHaltedError as error:
+        print(error, file=sys.stderr)
+        return HALTED_STATUS
+    finally:
+        metrics.close()
+    return 0
+
+
+class _Asked:
+    """Whether this process was asked to end."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        signal.signal(signal.SIGTERM, self._hear)
+
+    def _hear(self, _number: int, _frame: object) -> None:
+        self.stop = True
+
+    def __call__(self) -> bool:
+        return self.stop
+
+
+def _saved_numerics(folder: Path) -> dict[str, Any]:
+    """What an earlier start settled, from the newest checkpoint that tells it."""
+    for step in reversed(checkpoints.steps_in(folder)):
+        try:
+            state = json.loads((checkpoints.path_of(folder, step) / checkpoints.STATE).read_text("utf-8"))
+            return dict(state["numerics"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return {}
+
+
+def _device(config: TrainConfig, world: World, saved: dict[str, Any]) -> Device:
+    hardware = config.hardware
+    chosen = devices.choose(hardware.device, config.precision, hardware.threads, world.local_rank, world.size)
+    if saved.get("device") != chosen.kind or saved.get("processes") != world.size:
+        return chosen
+    threads = hardware.threads or saved["threads"]
+    return Device(chosen.kind, chosen.index, saved["precision"], threads)
+
+
+def _parts(
+    job: Job,
+    world: World,
+    device: Device,
+    saved: dict[str, Any],
+    metrics: MetricsWriter,
+    stop: Callable[[], bool],
+) -> Parts:
+    config = job.config
+    model = _model(job)
+    numerics = _numerics(config, model.config, world, device, saved)
+    if saved and saved != numerics:
+        changed = sorted(key for key in numerics if saved.get(key) != numerics[key])
+        text = f"resumed with another {', '.join(changed)}: same data order, but the last bits will differ"
+        metrics.write("note", text=text)
+    micro = numerics["micro_batch"]
+    ceiling = devices.matmul_ceiling(device) if world.leads else 0.0
+    plan = estimate.plan(
+        config,
+        model.config,
+        job.corpus_tokens,
+        micro,
+        _step_seconds(model, config, device, micro, world),
+        world.size,
+    )
+    metrics.write("plan", **plan.facts(), ceiling=ceiling, **devices.describe(device), processes=world.size)
+    return Parts(
+        model=model,
+        config=config,
+        batches=job.batches(world),
+        held_out=_grouped(job.held_out, max(micro, 8)),
+        device=device,
+        micro_batch=micro,
+        saver=Saver(job.folder / "checkpoints", config.checkpoints.keep, before=metrics.sync),
+        metrics=metrics,
+        world=world,
+        ceiling=ceiling,
+        compiled=numerics["compile"],
+        stop=stop,
+        look_every=LOOK_EVERY_CUDA if device.kind == "cuda" else 1,
+        numerics=numerics,
+    )
+
+
+def _model(job: Job) -> GPT:
+    config = job.config
+    if config.init_from:
+        model = load_hf(Path(config.init_from))
+        _check_fits(model.config, job)
+    else:
+        shape = config.model
+        model = GPT(GPTConfig(job.vocab_size, shape.layers, shape.heads, shape.width, shape.context))
+        model.init_weights(config.seed)
+    model.recompute = config.hardware.activation_checkpointing
+    return model
+
+
+def _check_fits(found: GPTConfig, job: Job) -> None:
+    shape = job.config.model
+    wanted = GPTConfig(job.vocab_size, shape.layers, shape.heads, shape.width, shape.context)
+    if found != wanted:
+        raise ExportError(
+            f"init_from {job.config.init_from} is {found}, but the run is {wanted}: "
+            f"set model to its shape and use its tokenizer"
+        )
+
+
+def _numerics(
+    config: TrainConfig, shape: GPTConfig, world: World, device: Device, saved: dict[str, Any]
+) -> dict[str, Any]:
+    """The settings that decide the last bits, as configured, as saved, or as this machine suggests."""
+    hardware = config.hardware
+    same_machine = saved.get("device") == device.kind and saved.get("processes") == world.size
+    share = config.batch_sequences // world.size
+    memory = None
+    if device.kind == "cuda":
+        memory = torch.cuda.get_device_properties(device.place).total_memory
+    fitting = estimate.micro_batch(
+        shape,
+        share,
+        precision=device.precision,
+        budget=estimate.activation_budget(config, shape, memory),
+        recompute=hardware.activation_checkpointing,
+    )
+    compiled = hardware.compile == "on" or (hardware.compile == "auto" and device.kind == "cuda")
+    suggested = {"micro_batch": hardware.micro_batch or fitting, "compile": compiled}
+    if same_machine:
+        if not hardware.micro_batch:
+            suggested["micro_batch"] = saved["micro_batch"]
+        if hardware.compile == "auto" or not saved["compile"]:
+            suggested["compile"] = saved["compile"]
+    return {
+        **suggested,
+        "device": device.kind,
+        "precision": device.precision,
+        "threads": device.threads,
+        "processes": world.size,
+        "parallel": hardware.parallel if world.size > 1 else "none",
+    }
+
+
+def _step_seconds(model: GPT, config: TrainConfig, device: Device, micro: int, world: World) -> float:
+    """One optimizer step's time from one micro-batch forward and back, taken after a first one to warm up."""
+    shape = model.config
+    model.to(device.place)
+    idx_BT = torch.zeros(micro, shape.block_size, dtype=torch.int64, device=device.place)
+    elapsed = 0.0
+    for _ in range(2):
+        started = time.perf_counter()
+        with torch.autocast(device.kind, torch.bfloat16, enabled=device.precision == "bf16"):
+            loss = model(idx_BT, idx_BT)[1]
+        loss.backward()
+        devices.synchronise(device)
+        elapsed = time.perf_counter() - started
+        model.zero_grad(set_to_none=True)
+    return elapsed * -(-config.batch_sequences // (world.size * micro))
+
+
+def _grouped(windows: np.ndarray, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    parts = [windows[start : start + size] for start in range(0, len(windows), size)]
+    return [(np.ascontiguousarray(part[:, :-1]), np.ascontiguousarray(part[:, 1:])) for part in parts]
+
+
+def _export(trainer: Trainer, job: Job, world: World, outcome: Outcome, metrics: MetricsWriter) -> None:
+    """Write the model's folder whole or not at all, then say that it is finished."""
+    weights = trainer.final_weights()
+    if not world.leads:
+        return
+    model = GPT(trainer.model.config)
+    model.load_state_dict(weights, strict=False)
+    partial, final = job.folder / f"{MODEL_FOLDER}.partial", job.folder / MODEL_FOLDER
+    for left in (partial, final):
+        shutil.rmtree(left, ignore_errors=True)
+    save_hf(model, job.tokenizer, partial)
+    partial.rename(final)
+    best = outcome.best_loss if outcome.best_step else None
+    metrics.write("finished", step=outcome.step, best_step=outcome.best_step, best_loss=best)
+    metrics.sync()

@@ -1,0 +1,262 @@
+"""The trainer: the same bits however often it is interrupted, and a clear stop when something is wrong."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.gpt import checkpoint as checkpoints
+from tasks.gpt import metrics, schedule
+from tasks.gpt.checkpoint import Saver
+from tasks.gpt.config import TrainConfig
+from tasks.gpt.device import Device
+from tasks.gpt.errors import TrainingHaltedError
+from tasks.gpt.estimate import count_parameters, flops_per_token, micro_batch
+from tasks.gpt.metrics import MetricsWriter
+from tasks.gpt.model import GPT, GPTConfig
+from tasks.gpt.parts import Parts
+from tasks.gpt.training import Trainer
+
+VOCAB, CONTEXT = 60, 16
+
+
+class Cyclic:
+    """Endless sequences of a small pattern with noise, the same for the same number."""
+
+    def __init__(self, rows: int = 4, poisoned: frozenset[int] = frozenset()) -> None:
+        self.rows = rows
+        self.poisoned = poisoned
+
+    def batch(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        generator = np.random.default_rng(index)
+        start = generator.integers(0, VOCAB, (self.rows, 1))
+        tokens = (start + 3 * np.arange(CONTEXT + 1)) % VOCAB
+        if index in self.poisoned:
+            tokens = generator.integers(0, VOCAB, tokens.shape)
+        return tokens[:, :-1].copy(), tokens[:, 1:].copy()
+
+    def documents(self, index: int) -> list[str]:
+        return [f"document-{index}"]
+
+
+def config(**changes: Any) -> TrainConfig:
+    base: dict[str, Any] = {
+        "model": {"layers": 2, "heads": 2, "width": 32, "context": CONTEXT},
+        "steps": 30,
+        "batch_sequences": 4,
+        "schedule": {"warmup_steps": 3},
+        "held_out": {"every_steps": 10},
+        "checkpoints": {"every_steps": 7},
+        "precision": "float32",
+    }
+    return TrainConfig.model_validate({**base, **changes})
+
+
+OPEN: list[MetricsWriter] = []
+
+
+@pytest.fixture(autouse=True)
+def _close_metrics() -> Iterator[None]:
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
+def parts(folder: Path, settings: TrainConfig, **changes: Any) -> Parts:
+    model = GPT(GPTConfig(VOCAB, settings.model.layers, settings.model.heads, settings.model.width, CONTEXT))
+    model.init_weights(settings.seed)
+    writer = MetricsWriter(folder)
+    OPEN.append(writer)
+    built = Parts(
+        model=model,
+        config=settings,
+        batches=Cyclic(),
+        held_out=[Cyclic().batch(10_000), Cyclic().batch(10_001)],
+        device=Device("cpu", 0, "float32", torch.get_num_threads()),
+        micro_batch=4,
+        saver=Saver(folder / "checkpoints", settings.checkpoints.keep, before=writer.sync),
+        metrics=writer,
+    )
+    return replace(built, **changes)
+
+
+def weights(trainer: Trainer) -> bytes:
+    return b"".join(tensor.numpy().tobytes() for tensor in trainer.final_weights().values())
+
+
+def test_losses_equal_a_plain_loop_step_for_step(tmp_path: Path) -> None:
+    settings = config(optimizer={"kind": "adamw", "weight_decay": 0.0}, steps=10)
+    made = parts(tmp_path, settings)
+    plain = GPT(made.model.config)
+    plain.load_state_dict(made.model.state_dict())
+    Trainer(made).run()
+    adam = torch.optim.AdamW(plain.parameters(), lr=1.0, betas=(0.9, 0.95), weight_decay=0.0)
+    expected = []
+    for step in range(10):
+        for group in adam.param_groups:
+            group["lr"] = 3e-3 * schedule.factor(step, 10, settings.schedule)
+        x, y = (torch.from_numpy(a) for a in Cyclic().batch(step))
+        logits = plain(x)[0]
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+        adam.step()
+        adam.zero_grad()
+        expected.append(loss.item())
+    assert [row["loss"] for row in metrics.curve(tmp_path)] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_the_loss_falls(tmp_path: Path, precision: Any) -> None:
+    device = Device("cpu", 0, precision, torch.get_num_threads())
+    Trainer(parts(tmp_path, config(steps=60), device=device)).run()
+    rows = metrics.curve(tmp_path)
+    assert [row["step"] for row in rows] == list(range(1, 61))
+    assert rows[0]["loss"] == pytest.approx(math.log(VOCAB), abs=0.2)
+    assert rows[-1]["loss"] < 2.0
+    assert rows[59]["heldout_loss"] < 2.0
+    assert rows[9]["tokens"] == 10 * 4 * CONTEXT
+
+
+def test_micro_batches_change_nothing_but_rounding(tmp_path: Path) -> None:
+    for name, size in (("whole", 4), ("uneven", 3), ("single", 1)):
+        Trainer(parts(tmp_path / name, config(), micro_batch=size)).run()
+    whole, uneven, single = (
+        [row["loss"] for row in metrics.curve(tmp_path / name)] for name in ("whole", "uneven", "single")
+    )
+    assert whole == pytest.approx(single, abs=2e-3)
+    assert whole == pytest.approx(uneven, abs=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, kind: str) -> None:
+    settings = config(optimizer={"kind": kind})
+    straight = Trainer(parts(tmp_path / "straight", settings))
+    straight.run()
+    for at in (1, 9, 10, 29):
+        seen = stop_after(at)
+        first = Trainer(parts(tmp_path / "cut", settings, stop=seen))
+        assert first.run().state in {"stopped", "finished"}
+    last = Trainer(parts(tmp_path / "cut", settings))
+    assert last.run().state == "finished"
+    assert weights(last) == weights(straight)
+    assert metrics.curve(tmp_path / "cut") == metrics.curve(tmp_path / "straight")
+
+
+def stop_after(looks: int) -> Callable[[], bool]:
+    count = 0
+
+    def stop() -> bool:
+        nonlocal count
+        count += 1
+        return count >= looks
+
+    return stop
+
+
+def test_a_damaged_last_checkpoint_costs_steps_but_no_bits(tmp_path: Path) -> None:
+    straight = Trainer(parts(tmp_path / "straight", config()))
+    straight.run()
+    Trainer(parts(tmp_path / "cut", config(), stop=stop_after(16))).run()
+    newest = checkpoints.path_of(tmp_path / "cut/checkpoints", 16)
+    (newest / checkpoints.WEIGHTS).write_bytes(b"damaged")
+    again = Trainer(parts(tmp_path / "cut", config()))
+    again.run()
+    assert weights(again) == weights(straight)
+    events = list(metrics.read_events(tmp_path / "cut"))
+    assert any("step 16 is damaged" in event.get("text", "") for event in events)
+    assert {"kind": "resumed", "step": 14} in events
+
+
+def test_a_spike_stops_with_step_documents_and_checkpoint(tmp_path: Path) -> None:
+    settings = config(steps=60, guard={"spike_nats": 2.0})
+    bad = parts(tmp_path, settings, batches=Cyclic(poisoned=frozenset({50})))
+    with pytest.raises(TrainingHaltedError, match=r"step 51: .*document-50.* checkpoint is of step 49"):
+        Trainer(bad).run()
+    assert checkpoints.steps_in(tmp_path / "checkpoints")[-1] == 49
+
+
+def test_a_spike_rewinds_past_its_batch_alike_whether_killed_or_not(tmp_path: Path) -> None:
+    settings = config(steps=60, guard={"spike_nats": 2.0, "action": "rewind", "checkpoint_steps": 10})
+    poisoned = Cyclic(poisoned=frozenset({50}))
+    straight = Trainer(parts(tmp_path / "straight", settings, batches=poisoned))
+    assert straight.run().state == "finished"
+    assert straight.position.batch == 61
+    Trainer(parts(tmp_path / "cut", settings, batches=poisoned, stop=stop_after(53))).run()
+    again = Trainer(parts(tmp_path / "cut", settings, batches=poisoned))
+    again.run()
+    assert weights(again) == weights(straight)
+
+
+def test_a_loss_that_is_no_number_is_never_saved(tmp_path: Path) -> None:
+    made = parts(tmp_path, config(steps=20, checkpoints={"every_steps": 1, "keep": 50}))
+    trainer = Trainer(made)
+
+    class Poison(Cyclic):
+        def batch(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+            if index == 5:
+                with torch.no_grad():
+                    trainer.model.wte.weight.fill_(math.nan)
+            return super().batch(index)
+
+    made.batches = Poison()
+    with pytest.raises(TrainingHaltedError, match="step 6: loss nan"):
+        trainer.run()
+    assert checkpoints.steps_in(tmp_path / "checkpoints") == [1, 2, 3, 4, 5]
+
+
+def test_early_stop_keeps_the_best_weights(tmp_path: Path) -> None:
+    class Unlearnable(Cyclic):
+        """Held-out text gets worse as the pattern is learnt."""
+
+        def batch(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+            x, y = super().batch(index)
+            return x, (y + 7) % VOCAB
+
+    settings = config(steps=200, held_out={"every_steps": 2, "patience": 3}, checkpoints={"keep": 1})
+    held_out = [Unlearnable().batch(1)]
+    trainer = Trainer(parts(tmp_path, settings, held_out=held_out))
+    outcome = trainer.run()
+    assert outcome.step < 200
+    assert outcome.best_step < outcome.step
+    assert trainer.held_out_loss() == pytest.approx(outcome.best_loss)
+
+
+def test_metrics_ignore_torn_lines_and_prefer_the_later_start(tmp_path: Path) -> None:
+    row = {"kind": "step", "step": 1, "tokens": 4, "lr": 0.1, "grad_norm": 1.0}
+    first = json.dumps({**row, "loss": 3.0}) + "\n" + json.dumps({**row, "loss": 2.0})[:-5]
+    (tmp_path / "metrics-0001.jsonl").write_text(first)
+    assert metrics.curve(tmp_path)[0]["loss"] == 3.0
+    writer = MetricsWriter(tmp_path)
+    writer.write(**{**row, "loss": 1.0})
+    writer.close()
+    assert metrics.curve(tmp_path)[0]["loss"] == 1.0
+
+
+def test_estimates_count_what_is_there() -> None:
+    shape = GPTConfig(vocab_size=50257, n_layer=12, n_head=12, n_embd=768, block_size=1024)
+    assert count_parameters(shape) == 124_439_808
+    assert flops_per_token(shape) == pytest.approx(0.854e9, rel=0.01)
+    small = GPTConfig(VOCAB, 2, 2, 32, CONTEXT)
+    assert GPT(small).count_parameters() == count_parameters(small)
+
+
+def test_automatic_micro_batches_are_equal_and_fit() -> None:
+    shape = GPTConfig(VOCAB, 2, 2, 32, CONTEXT)
+    options = {"precision": "bf16", "recompute": False}
+    one = 2 * 32 * (32 + 32) * CONTEXT
+    assert micro_batch(shape, 12, budget=100 * one, **options) == 12
+    assert micro_batch(shape, 12, budget=8 * one, **options) == 6
+    assert micro_batch(shape, 12, budget=0, **options) == 1
+    assert micro_batch(shape, 12, budget=2 * one, precision="bf16", recompute=True) > 2
+
+
+def test_heads_that_do_not_divide_the_width_are_refused_with_what_would() -> None:
+    with pytest.raises(ValueError, match=r"heads: 5 does not divide width 32: choose one of \[1, 2, 4, 8"):
+        config(model={"heads": 5, "width": 32})
