@@ -1,0 +1,247 @@
+"""An ordered process pool in which a crash or an endless loop costs one item, not the run.
+
+The standard pools break as a whole when a worker dies (``BrokenProcessPool``) or wait for it for ever. Here
+each worker is a process of its own behind a socket; when one dies, the item it was at is known, a fresh
+worker takes over the rest, and everything comes out in the order it went in.
+
+A crashed item is tried once more in a fresh worker, so that a worker killed from outside (by hand, for
+memory) changes nothing in the result, while an item that kills its worker twice is given up. An item that
+used up its processor seconds is given up at once: that does not depend on how busy the machine is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+START_SECONDS = 120.0
+"""A worker that is not ready by then is taken for broken; importing on a loaded machine takes seconds."""
+CHUNKS_AHEAD = 2
+"""Chunks a worker holds: one at work, one waiting, so that it never idles while the consumer is busy."""
+WINDOW = 8
+"""Chunks a worker may be ahead of the oldest unfinished item, so that memory stays bounded."""
+ATTEMPTS = 2
+WORKER_PROGRAM = "import sys; sys.path[:] = {path!r}\nfrom tasks.pool_worker import serve\nserve({handle})"
+
+
+class PoolError(RuntimeError):
+    """The workers cannot run at all (the function's module does not import, say): no item is to blame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an item has no value."""
+
+    reason: str
+    """``crashed``, ``timed_out``, ``out_of_memory``, ``raised``, or the ``reason`` its exception carried."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T, R]):
+    """What became of one item: a value, or a failure."""
+
+    index: int
+    item: T
+    value: R | None
+    error: Failure | None
+
+
+def map_isolated(
+    function: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    workers: int = 1,
+    timeout_s: float = 20.0,
+    chunk: int = 8,
+    memory_bytes: int = 0,
+) -> Iterator[Outcome[T, R]]:
+    """Apply a function to each item in worker processes; outcomes come in the order of the items.
+
+    Args:
+        function: importable by name (or a ``functools.partial`` of such); it and the items are pickled.
+        items: taken lazily, a bounded number ahead of the consumer.
+        workers: processes, at least 1; also 1 isolates.
+        timeout_s: processor seconds an item may take, and four times as many on the clock.
+        chunk: items sent to a worker at a time.
+        memory_bytes: bound on a worker's address space; 0 for none.
+
+    Raises:
+        ValueError: workers, chunk or timeout_s is not positive.
+        PoolError: a worker cannot start.
+    """
+    if workers < 1 or chunk < 1 or timeout_s <= 0:
+        raise ValueError(f"workers={workers}, chunk={chunk}, timeout_s={timeout_s}: each must be positive")
+    pool: _Pool[T, R] = _Pool(function, iter(items), workers, timeout_s, chunk, memory_bytes)
+    try:
+        yield from pool.run()
+    finally:
+        pool.close()
+
+
+@dataclass
+class _Task(Generic[T]):
+    index: int
+    item: T
+    crashes: int = 0
+
+
+@dataclass
+class _Worker(Generic[T]):
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    held: deque[_Task[T]] = field(default_factory=deque)
+
+
+class _Pool(Generic[T, R]):
+    def __init__(
+        self,
+        function: Callable[[T], R],
+        items: Iterator[T],
+        count: int,
+        timeout_s: float,
+        chunk: int,
+        memory_bytes: int,
+    ) -> None:
+        self._setup = (function, timeout_s, memory_bytes)
+        self._items = items
+        self._count = count
+        self._chunk = chunk
+        self._workers: list[_Worker[T]] = []
+        self._again: deque[_Task[T]] = deque()
+        self._done: dict[int, Outcome[T, R]] = {}
+        self._taken = 0
+        self._next = 0
+        self._exhausted = False
+
+    def run(self) -> Iterator[Outcome[T, R]]:
+        while True:
+            self._feed()
+            while self._next in self._done:
+                yield self._done.pop(self._next)
+                self._next += 1
+                self._feed()
+            if not any(worker.held for worker in self._workers):
+                return
+            self._collect()
+
+    def close(self) -> None:
+        """Kill what is left: workers hold nothing that could be damaged."""
+        for worker in self._workers:
+            worker.process.kill()
+            worker.connection.close()
+        for worker in self._workers:
+            worker.process.wait()
+        self._workers.clear()
+
+    def _feed(self) -> None:
+        """Give every worker with room a chunk; start workers only when there is work for them."""
+        for slot in range(self._count):
+            held = len(self._workers[slot].held) if slot < len(self._workers) else 0
+            while held <= self._chunk * (CHUNKS_AHEAD - 1) and (tasks := self._take()):
+                if slot >= len(self._workers):
+                    self._workers.append(self._start())
+                self._send(self._workers[slot], tasks)
+                held = len(self._workers[slot].held)
+
+    def _take(self) -> list[_Task[T]]:
+        tasks: list[_Task[T]] = []
+        while self._again and len(tasks) < self._chunk:
+            tasks.append(self._again.popleft())
+        bound = self._next + WINDOW * self._chunk * self._count
+        while not self._exhausted and len(tasks) < self._chunk and self._taken < bound:
+            try:
+                tasks.append(_Task(self._taken, next(self._items)))
+            except StopIteration:
+                self._exhausted = True
+                break
+            self._taken += 1
+        return tasks
+
+    def _send(self, worker: _Worker[T], tasks: list[_Task[T]]) -> None:
+        worker.held.extend(tasks)
+        # Where it has died, _collect finds its end of file, with these tasks still held.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            worker.connection.send([(task.index, task.item) for task in tasks])
+
+    def _collect(self) -> None:
+        busy = {worker.connection: worker for worker in self._workers if worker.held}
+        for ready in wait(list(busy)):
+            worker = busy[ready]  # type: ignore[index]
+            try:
+                _, value, error = worker.connection.recv()
+            except (EOFError, OSError):
+                self._bury(worker)
+                continue
+            task = worker.held.popleft()
+            self._settle(task, value, Failure(*error) if error else None)
+
+    def _settle(self, task: _Task[T], value: R | None, error: Failure | None) -> None:
+        self._done[task.index] = Outcome(task.index, task.item, value, error)
+
+    def _bury(self, worker: _Worker[T]) -> None:
+        """A worker died: its first held item is to blame, the others go to the next worker."""
+        code = worker.process.wait()
+        worker.connection.close()
+        task = worker.held.popleft()
+        task.crashes += 1
+        if code == -signal.SIGPROF:
+            self._settle(task, None, Failure("timed_out", f"over {self._setup[1]:g} processor seconds"))
+        elif task.crashes >= ATTEMPTS:
+            self._settle(task, None, _post_mortem(code))
+        else:
+            self._again.append(task)
+        self._again.extend(worker.held)
+        self._again = deque(sorted(self._again, key=lambda waiting: waiting.index))
+        self._workers.remove(worker)
+
+    def _start(self) -> _Worker[T]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-c", WORKER_PROGRAM.format(path=sys.path, handle=theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        worker: _Worker[T] = _Worker(process, Connection(ours.detach()))
+        try:
+            self._greet(worker)
+        except BaseException:
+            process.kill()
+            process.wait()
+            worker.connection.close()
+            raise
+        return worker
+
+    def _greet(self, worker: _Worker[T]) -> None:
+        try:
+            worker.connection.send(self._setup)
+            ready = worker.connection.poll(START_SECONDS)
+            if ready:
+                worker.connection.recv()
+        except (EOFError, OSError):
+            raise PoolError(
+                f"a worker could not load {self._setup[0]!r} (exit {worker.process.wait()}); "
+                "its traceback is on stderr"
+            ) from None
+        if not ready:
+            raise PoolError(f"a worker was not ready after {START_SECONDS:g} s")
+
+
+def _post_mortem(code: int) -> Failure:
+    if code == -signal.SIGALRM:
+        return Failure("timed_out", "made no end, and used no processor time")
+    if code < 0:
+        return Failure("crashed", f"the worker died of {signal.Signals(-code).name}")
+    return Failure("crashed", f"the worker left with exit code {code}")

@@ -1,0 +1,193 @@
+"""An item that crashes, hangs or raises costs itself alone, and order is kept."""
+
+import math
+import operator
+import os
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tasks.pool import Outcome, PoolError, map_isolated
+
+HELPERS = '''
+import os, time
+from pathlib import Path
+
+def misbehave(item):
+    if item == "crash":
+        os.abort()
+    if item == "exit":
+        os._exit(3)
+    if item == "sleep":
+        time.sleep(60)
+    if item == "spin":
+        while True:
+            pass
+    if item == "raise":
+        raise ValueError("no good")
+    if item == "lambda":
+        return lambda: None
+    return item * 2
+
+class Refused(Exception):
+    reason, detail = "too_large", "9 > 8"
+
+def refuse(item):
+    raise Refused
+
+def die_once(path):
+    """Die at the first sight of a path, as a worker does that is killed by hand."""
+    if not Path(path).exists():
+        Path(path).touch()
+        os.kill(os.getpid(), 9)
+    return Path(path).name
+
+def pid_of(item):
+    return os.getpid()
+
+def hoard(size):
+    return len(bytearray(size))
+'''
+
+
+@pytest.fixture
+def helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """A module that the workers can import, as they do real ones."""
+    (tmp_path / "pool_helpers.py").write_text(HELPERS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import pool_helpers  # type: ignore[import-not-found]
+
+    return pool_helpers
+
+
+def values(outcomes: Iterator[Outcome[object, object]]) -> list[object]:
+    return [each.error.reason if each.error else each.value for each in outcomes]
+
+
+def test_order_is_kept_whatever_the_workers() -> None:
+    items = list(range(200))
+    for workers, chunk in ((1, 1), (2, 7), (3, 64)):
+        outcomes = list(map_isolated(math.sqrt, items, workers=workers, chunk=chunk))
+        assert [each.value for each in outcomes] == [math.sqrt(item) for item in items]
+        assert [each.index for each in outcomes] == items
+        assert [each.item for each in outcomes] == items
+
+
+def test_no_items_start_no_worker() -> None:
+    assert list(map_isolated(math.sqrt, [])) == []
+
+
+def test_crash_loop_and_error_cost_one_item_each(helpers: object) -> None:
+    items = ["a", "crash", "b", "exit", "c", "spin", "d", "sleep", "e", "raise", "f", "lambda", "g"]
+    outcomes = map_isolated(helpers.misbehave, items, workers=2, timeout_s=0.4, chunk=3)  # type: ignore[attr-defined]
+    expected = ["aa", "crashed", "bb", "crashed", "cc", "timed_out", "dd", "timed_out", "ee", "raised", "ff"]
+    assert values(outcomes) == [*expected, "raised", "gg"]
+
+
+def test_details_say_what_happened(helpers: object) -> None:
+    outcomes = list(map_isolated(helpers.misbehave, ["crash", "exit", "raise"]))  # type: ignore[attr-defined]
+    details = [each.error.detail for each in outcomes if each.error]
+    assert details == [
+        "the worker died of SIGABRT",
+        "the worker left with exit code 3",
+        "ValueError: no good",
+    ]
+
+
+def test_an_exceptions_own_reason_is_kept(helpers: object) -> None:
+    (outcome,) = map_isolated(helpers.refuse, [1])  # type: ignore[attr-defined]
+    assert outcome.error is not None
+    assert (outcome.error.reason, outcome.error.detail) == ("too_large", "9 > 8")
+
+
+def test_a_worker_killed_by_hand_changes_nothing(helpers: object, tmp_path: Path) -> None:
+    paths = [str(tmp_path / f"mark{number}") for number in range(4)]
+    assert values(map_isolated(helpers.die_once, paths, chunk=4)) == [f"mark{n}" for n in range(4)]  # type: ignore[attr-defined]
+
+
+def test_memory_is_bounded(helpers: object) -> None:
+    outcomes = map_isolated(helpers.hoard, [10, 2**32, 20], memory_bytes=2**30)  # type: ignore[attr-defined]
+    assert values(outcomes) == [10, "out_of_memory", 20]
+
+
+def test_items_are_taken_lazily() -> None:
+    taken = 0
+
+    def count() -> Iterator[float]:
+        nonlocal taken
+        for number in range(100_000):
+            taken += 1
+            yield float(number)
+
+    outcomes = map_isolated(math.sqrt, count(), workers=1, chunk=4)
+    assert next(outcomes).value == 0
+    assert taken <= 100
+    outcomes.close()
+
+
+def test_large_items_and_values_do_not_deadlock() -> None:
+    blocks = [bytes([number]) * 3_000_000 for number in range(8)]
+    outcomes = map_isolated(partial(operator.add, b"!"), blocks, workers=1, chunk=2)
+    for number, outcome in enumerate(outcomes):
+        assert outcome.value == b"!" + blocks[number]
+
+
+def test_closing_early_leaves_no_process(helpers: object) -> None:
+    outcomes = map_isolated(helpers.pid_of, range(100), workers=2, chunk=2)  # type: ignore[attr-defined]
+    pid = next(outcomes).value
+    outcomes.close()
+    assert pid is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_function_that_cannot_be_imported_stops_the_run(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(PoolError, match="could not load"):
+        list(map_isolated(_nowhere, [1]))
+    assert "Error" in capfd.readouterr().err
+
+
+def _nowhere(item: int) -> int:
+    raise NotImplementedError(item)
+
+
+def test_bounds_are_checked() -> None:
+    for bad in ({"workers": 0}, {"chunk": 0}, {"timeout_s": 0.0}):
+        with pytest.raises(ValueError, match="must be positive"):
+            list(map_isolated(math.sqrt, [1.0], **bad))  # type: ignore[arg-type]
+
+
+def test_an_orphaned_worker_ends() -> None:
+    """A parent that is killed leaves nothing behind: the item's own timer ends the loop."""
+    import subprocess
+    import sys
+
+    program = (
+        "import time\nfrom tasks.pool import map_isolated\n"
+        "outcomes = map_isolated(time.sleep, [0, 30], timeout_s=0.4, chunk=1)\n"
+        "next(outcomes); import subprocess, os\n"
+        "command = ['pgrep', '-P', str(os.getpid()), '-f', 'pool_worker']\n"
+        "print(subprocess.check_output(command).decode(), flush=True)\n"
+        "time.sleep(30)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and _alive(pid):
+        time.sleep(0.05)
+    assert not _alive(pid)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
