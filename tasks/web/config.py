@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue, field_validator
 
 from tasks.settings import StageConfig
 from tasks.web.records import ReadLimits
 
-SPEED_ONLY = {"affects_result": False}
+SPEED_ONLY: dict[str, JsonValue] = {"affects_result": False}
 
 
 class CrawlConfig(StageConfig):
@@ -18,14 +19,19 @@ class CrawlConfig(StageConfig):
     user_agent: str = Field(
         "modelmill/0.1 (+text for language models)",
         title="User agent",
-        description="Sent with every request; robots.txt is read for its first word. Say here how to reach you.",
+        description="Sent with every request; robots.txt is read for its first word. Say how to reach you.",
         min_length=1,
         max_length=200,
     )
     scope: Literal["prefix", "host", "any"] = Field(
         "prefix",
         title="Scope",
-        description="Which links are followed: below the seed's path (prefix), on its host (host), or all (any).",
+        description="Links followed: below the seed's path (prefix), on its host (host), or all (any).",
+    )
+    include: tuple[str, ...] = Field(
+        (),
+        title="Included addresses",
+        description="Regular expressions; where there are any, an address must match one to be fetched.",
     )
     exclude: tuple[str, ...] = Field(
         (),
@@ -69,8 +75,8 @@ class CrawlConfig(StageConfig):
     page_seconds: float = Field(
         60.0,
         title="Longest page",
-        description="Seconds for one page in all, so that a server that sends a byte a second cannot hold the "
-        "crawl: 0.1 to 3,600.",
+        description="Seconds for one page in all, so that a server that sends a byte a second cannot "
+        "hold the crawl: 0.1 to 3,600.",
         ge=0.1,
         le=3600,
     )
@@ -95,8 +101,8 @@ class CrawlConfig(StageConfig):
     host_delay_seconds: float = Field(
         0.5,
         title="Delay between requests to a host",
-        description="Seconds between the starts of two requests to one host: 0 to 3,600. A longer Crawl-delay "
-        "in robots.txt wins, up to 60 s.",
+        description="Seconds between the starts of two requests to one host: 0 to 3,600. A longer "
+        "Crawl-delay in robots.txt wins, up to 60 s.",
         ge=0,
         le=3600,
         json_schema_extra=SPEED_ONLY,
@@ -123,7 +129,7 @@ class CrawlConfig(StageConfig):
     sitemaps: bool = Field(
         True,
         title="Read sitemaps and feeds",
-        description="Take the addresses that robots.txt's sitemaps and the pages' feeds list, after the links.",
+        description="Take the addresses that robots.txt's sitemaps and the pages' feeds list.",
     )
     allow_hosts: tuple[str, ...] = Field(
         (),
@@ -134,11 +140,21 @@ class CrawlConfig(StageConfig):
     max_age_hours: float = Field(
         24.0,
         title="Age up to which a crawl is taken as it is",
-        description="Hours; an older one is crawled again, asking only for what changed: 0 (always) to 8,784.",
+        description="Hours; an older one is crawled again, asking only for what changed: 0 to 8,784.",
         ge=0,
         le=8784,
         json_schema_extra=SPEED_ONLY,
     )
+
+    @field_validator("include", "exclude")
+    @classmethod
+    def _compiles(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        return patterns
 
 
 class ParallelConfig(StageConfig):

@@ -6,7 +6,7 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +27,14 @@ HOP_HEADERS = frozenset({"transfer-encoding", "connection", "keep-alive"})
 
 Accept = Callable[[int, dict[str, str]], bool]
 """Whether a body is wanted, from the status and the headers (names in lower case)."""
+
+
+_REASONS = (
+    (RefusedAddressError, "refused_address"),
+    (httpcore.TimeoutException, "timed_out"),
+    ((httpcore.NetworkError, httpcore.ProtocolError, OSError), "network"),
+    ((httpcore.UnsupportedProtocol, ValueError), "bad_url"),
+)
 
 
 class FetchError(Exception):
@@ -101,7 +109,7 @@ class HostGate:
 class Fetcher:
     """Fetches addresses over one pool of guarded connections; use as an async context manager."""
 
-    def __init__(self, config: CrawlConfig) -> None:
+    def __init__(self, config: CrawlConfig, routes: Mapping[str, int] | None = None) -> None:
         self.config = config
         self.gate = HostGate(config)
         self._pool = httpcore.AsyncConnectionPool(
@@ -109,7 +117,7 @@ class Fetcher:
             max_connections=config.concurrency,
             max_keepalive_connections=config.concurrency,
             keepalive_expiry=15.0,
-            network_backend=GuardedBackend(config.allow_hosts),
+            network_backend=GuardedBackend(config.allow_hosts, routes),
         )
 
     async def __aenter__(self) -> Self:
@@ -156,16 +164,13 @@ class Fetcher:
                 return await self._once(url, headers, accept, limit, cut)
         except FetchError as error:
             return error
-        except RefusedAddressError as error:
-            return FetchError("refused_address", str(error))
         except TimeoutError:
             return FetchError("timed_out", f"no whole response within {self.config.page_seconds:g} s")
-        except httpcore.TimeoutException as error:
-            return FetchError("timed_out", f"{type(error).__name__} {error}".strip())
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError, OSError) as error:
-            return FetchError("network", f"{type(error).__name__} {error}".strip())
-        except (httpcore.UnsupportedProtocol, ValueError, UnicodeError) as error:
-            return FetchError("bad_url", f"{type(error).__name__} {error}".strip())
+        except Exception as error:
+            for kind, reason in _REASONS:
+                if isinstance(error, kind):
+                    return FetchError(reason, f"{type(error).__name__} {error}".strip())
+            raise
 
     async def _once(
         self, url: str, headers: Iterable[tuple[str, str]], accept: Accept, limit: int, cut: bool
@@ -193,7 +198,7 @@ class Fetcher:
             if asked is not None:
                 return min(asked, LONGEST_WAIT_S)
         longest = min(self.config.backoff_seconds * 2 ** (attempt - 1), LONGEST_WAIT_S)
-        return longest * random.uniform(0.5, 1.0)
+        return float(longest * random.uniform(0.5, 1.0))
 
 
 async def _body(answer: httpcore.Response, limit: int, cut: bool) -> bytes:

@@ -1,14 +1,16 @@
-"""Which addresses a fetch may connect to: checked after DNS, at every connection, so at every redirect too."""
+"""Which addresses a fetch may connect to: checked after DNS, at every connection, so at redirects too."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import httpcore
+
+LOOPBACK = "127.0.0.1"
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -62,8 +64,9 @@ async def resolve(host: str, port: int, allow_hosts: Iterable[str]) -> list[str]
 class GuardedBackend(httpcore.AsyncNetworkBackend):
     """httpcore's network, which connects only to addresses that :func:`resolve` lets through."""
 
-    def __init__(self, allow_hosts: Iterable[str]) -> None:
+    def __init__(self, allow_hosts: Iterable[str], routes: Mapping[str, int] | None = None) -> None:
         self._allow_hosts = tuple(allow_hosts)
+        self._routes = dict(routes or {})
         self._inner = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -74,7 +77,14 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Resolve, check, connect to the first address that answers."""
+        """Resolve, check, connect to the first address that answers.
+
+        A host in ``routes`` is a server of our own at that port of loopback: its pages keep the same
+        addresses whatever port it got.
+        """
+        if host in self._routes:
+            host, port = LOOPBACK, self._routes[host]
+            return await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
         try:
             async with asyncio.timeout(timeout):
                 addresses = await resolve(host, port, self._allow_hosts)

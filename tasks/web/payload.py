@@ -161,7 +161,7 @@ def checked_type(media_type: str, content: bytes) -> str:
 
     Raises PayloadError ``empty`` for no content and ``not_html`` for what is no web page or plain text.
     """
-    if not content.strip():
+    if not content.strip() and media_type in ("", *HTML_TYPES, *TEXT_TYPES):
         raise PayloadError("empty", "the response has no content")
     if content.startswith(b"%PDF-") or (b"\0" in content[:1024] and not _is_utf16(content)):
         raise PayloadError("not_html", f"binary content under the type {media_type or 'unknown'!r}")

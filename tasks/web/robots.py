@@ -45,15 +45,13 @@ class Robots:
             return True
         return (await self._of(url)).allows(url, self._agent)
 
-    async def sitemaps(self, url: str) -> tuple[str, ...]:
-        """Sitemaps that the address's site names."""
-        if not self._fetcher.config.robots:
-            return ()
-        return (await self._of(url)).sitemaps
+    def sitemaps(self, url: str) -> tuple[str, ...]:
+        """Sitemaps that the address's site names, once :meth:`allows` has asked for its rules."""
+        task = self._rules.get(_site(url))
+        return task.result().sitemaps if task and task.done() else ()
 
     async def _of(self, url: str) -> Rules:
-        parts = urlsplit(url)
-        site = f"{parts.scheme}://{parts.netloc}"
+        site = _site(url)
         if site not in self._rules:
             self._rules[site] = asyncio.create_task(self._load(site))
         rules = await self._rules[site]
@@ -76,6 +74,11 @@ class Robots:
         if answer.status == 200:
             return read_rules(answer.body, site, self._agent)
         return Rules(None, allow_all=300 <= answer.status < 500 and answer.status != 429)
+
+
+def _site(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def read_rules(body: bytes, site: str, agent: str) -> Rules:

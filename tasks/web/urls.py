@@ -79,11 +79,15 @@ class Scope:
     kind: str
     """``prefix``, ``host`` or ``any``."""
     seeds: tuple[str, ...]
+    include: tuple[re.Pattern[str], ...] = ()
+    """Where there are any, an address must match one."""
     exclude: tuple[re.Pattern[str], ...] = ()
 
     def allows(self, url: str) -> bool:
         """Whether an address (canonical) is in scope, not excluded and no trap."""
         if any(pattern.search(url) for pattern in self.exclude):
+            return False
+        if self.include and not any(pattern.search(url) for pattern in self.include):
             return False
         parts = urlsplit(url)
         if _is_trap(parts):
@@ -92,7 +96,7 @@ class Scope:
 
     def widened(self, url: str) -> Scope:
         """This scope and that of one more seed: where a seed redirects to, the site is."""
-        return Scope(self.kind, (*self.seeds, url), self.exclude)
+        return Scope(self.kind, (*self.seeds, url), self.include, self.exclude)
 
 
 def _below(parts: SplitResult, seed: SplitResult, kind: str) -> bool:
@@ -148,7 +152,7 @@ def _tags(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _without(content: bytes, opening: bytes, closing: bytes) -> bytes:
-    """Content less what stands between two marks; one pass, where a regular expression would take a square."""
+    """Content less what stands between two marks; in one pass, where a pattern could take a square."""
     lower = content.lower()
     kept, position = [], 0
     while (start := lower.find(opening, position)) >= 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -116,7 +117,9 @@ class _FrameReader:
         head = self._head()
         if head is None:
             self._resync(1)
-            return Fault("", offset, "bad_header", f"no end of the WARC header within {self._limits.header_bytes}")
+            return Fault(
+                "", offset, "bad_header", f"no end of the WARC header within {self._limits.header_bytes}"
+            )
         headers = parse_headers(bytes(self._buffer[:head]))
         url = headers.get("warc-target-uri", "").strip("<>")
         length = content_length(headers)
@@ -137,7 +140,9 @@ class _FrameReader:
             return Fault(url, offset, error.reason, f"{error.detail}, {length} bytes of content expected")
         if available < end:
             self._resync(head)
-            return Fault(url, offset, "truncated", f"{available - head} of {length} bytes of content are there")
+            return Fault(
+                url, offset, "truncated", f"{available - head} of {length} bytes of content are there"
+            )
         block = bytes(self._buffer[head:end])
         if not self._ends_cleanly(end):
             self._resync(head)
@@ -267,4 +272,9 @@ def units(path: Path, unit_bytes: int) -> list[tuple[int, int]]:
         return [(0, size)]
     count = -(-size // unit_bytes)
     cuts = [size * i // count for i in range(count + 1)]
-    return list(zip(cuts, cuts[1:], strict=False))
+    return list(pairwise(cuts))
+
+
+def read_record(frame: Frame, limits: ReadLimits) -> WarcRecord | Fault | None:
+    """The first record of a frame; None where it is empty. Raises FrameError as the frame does."""
+    return next(_FrameReader(frame, limits, None).records(), None)

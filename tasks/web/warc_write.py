@@ -55,7 +55,14 @@ class WarcWriter:
         return self._write("response", url, date, fields, head + body)
 
     def revisit(
-        self, url: str, date: datetime, head: bytes, *, profile: str, payload_digest: str, first_date: datetime
+        self,
+        url: str,
+        date: datetime,
+        head: bytes,
+        *,
+        profile: str,
+        payload_digest: str,
+        first_date: datetime,
     ) -> int:
         """Write that a page is unchanged since ``first_date``, when it was stored; its offset."""
         fields = [
@@ -67,7 +74,9 @@ class WarcWriter:
         ]
         return self._write("revisit", url, date, fields, head)
 
-    def _write(self, kind: str, url: str, date: datetime, fields: Iterable[tuple[str, str]], block: bytes) -> int:
+    def _write(
+        self, kind: str, url: str, date: datetime, fields: Iterable[tuple[str, str]], block: bytes
+    ) -> int:
         record_id = uuid.uuid5(uuid.NAMESPACE_URL, f"{kind} {url} {format_date(date)} {self.offset}")
         lines = ["WARC/1.1", f"WARC-Type: {kind}", f"WARC-Record-ID: <urn:uuid:{record_id}>"]
         lines.append(f"WARC-Date: {format_date(date)}")

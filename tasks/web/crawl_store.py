@@ -1,0 +1,112 @@
+"""Where a crawl puts its responses: WARC records and the index, with what is unchanged stored once."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tasks.web.crawl_index import IndexEntry, link_files, next_name, read_entry, read_index, write_index
+from tasks.web.fetch import Response
+from tasks.web.payload import HttpResponse, PayloadError, decoded_body, parse_date, parse_response
+from tasks.web.records import Fault, ReadLimits
+from tasks.web.warc_write import NOT_MODIFIED, SAME_PAYLOAD, WarcWriter, format_date, sha1_digest
+
+SOFTWARE = "modelmill"
+
+
+class CrawlStore:
+    """A crawl's folder being written, with an earlier crawl's beside it; use as a context manager."""
+
+    def __init__(self, out: Path, previous: Path | None, limits: ReadLimits) -> None:
+        self.entries: list[IndexEntry] = []
+        self.unchanged = 0
+        self._out, self._previous, self._limits = out, previous, limits
+        self._known = {entry.url: entry for entry in read_index(previous)} if previous else {}
+        self._warc = WarcWriter(
+            out / next_name(self._known.values()), software=SOFTWARE, date=datetime.now(UTC)
+        )
+
+    def conditions(self, url: str) -> list[tuple[str, str]]:
+        """Headers that ask for the page only if it is not the one stored."""
+        entry = self._known.get(url)
+        if entry is None:
+            return []
+        named = [("If-None-Match", entry.etag), ("If-Modified-Since", entry.modified)]
+        return [(name, value) for name, value in named if value]
+
+    def take(self, response: Response) -> HttpResponse:
+        """Store a response, as a revisit where its page is the one stored earlier; the page, decoded.
+
+        Raises PayloadError where the body cannot be decoded within bounds; nothing is stored then.
+        """
+        known = self._known.get(response.url)
+        if response.status == 304 and known:
+            return self._revisit(response, known, NOT_MODIFIED, self._stored(known))
+        message = HttpResponse(response.status, response.headers, response.body)
+        body = decoded_body(message, self._limits)
+        message = HttpResponse(response.status, response.headers, body)
+        payload = hashlib.sha256(body).hexdigest()
+        if known and (known.status, known.payload) == (response.status, payload):
+            return self._revisit(response, known, SAME_PAYLOAD, message)
+        self.entries.append(self._write(response, payload))
+        return message
+
+    def _write(self, response: Response, payload: str) -> IndexEntry:
+        offset = self._warc.response(
+            response.url,
+            response.date,
+            response.head,
+            response.body,
+            truncated="unspecified" if response.body_left else "",
+        )
+        return IndexEntry(
+            response.url,
+            response.status,
+            payload,
+            format_date(response.date),
+            self._warc.path.name,
+            offset,
+            response.headers.get("etag", ""),
+            response.headers.get("last-modified", ""),
+            sha1_digest(response.body),
+        )
+
+    def _stored(self, known: IndexEntry) -> HttpResponse:
+        """The page as stored by the earlier crawl."""
+        found = read_entry(self._previous or self._out, known, self._limits)
+        if isinstance(found, Fault):
+            raise PayloadError(found.reason, f"as stored earlier: {found.detail}")
+        message = parse_response(found.block, self._limits)
+        return HttpResponse(message.status, message.headers, decoded_body(message, self._limits))
+
+    def _revisit(
+        self, response: Response, known: IndexEntry, profile: str, message: HttpResponse
+    ) -> HttpResponse:
+        self._warc.revisit(
+            response.url,
+            response.date,
+            response.head,
+            profile=profile,
+            payload_digest=known.payload_sha1,
+            first_date=parse_date(known.date) or response.date,
+        )
+        self.entries.append(known)
+        self.unchanged += 1
+        return message
+
+    def __enter__(self) -> Self:
+        self._warc.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._warc.__exit__(kind, error, trace)
+        if kind is None:
+            if self._previous:
+                earlier = (entry.file for entry in self.entries if entry.file != self._warc.path.name)
+                link_files(self._previous, self._out, earlier)
+            write_index(self._out, self.entries)

@@ -1,0 +1,41 @@
+"""Addresses listed in sitemaps and feeds, found by a scan that no XML bomb can touch."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from tasks.web.urls import canonical_url, unique
+
+MAX_LISTED = 50_000
+"""Addresses taken from one file: the sitemap protocol's own bound."""
+
+XML_TYPES = frozenset({"text/xml", "application/xml", "application/rss+xml", "application/atom+xml"})
+GZIP_TYPES = frozenset({"application/gzip", "application/x-gzip"})
+
+_ROOT = re.compile(rb"<(?:\w+:)?(urlset|sitemapindex|rss|feed|RDF)[\s>]")
+_LISTED = re.compile(
+    rb"<(?:\w+:)?(?:loc|link)\s*>\s*(?:<!\[CDATA\[)?\s*([^<\]\s]{1,2048})|<(?:\w+:)?link\s([^<>]{1,4096})>"
+)
+_HREF = re.compile(rb"""\bhref\s*=\s*["']([^"']{1,2048})["']""")
+
+
+def is_listing(content: bytes) -> bool:
+    """Whether the bytes are a sitemap, a sitemap index, an RSS or an Atom feed."""
+    return bool(_ROOT.search(content, 0, 4096))
+
+
+def listed_addresses(content: bytes, url: str) -> list[str]:
+    """The pages (and further sitemaps) that a sitemap or feed lists, canonical, in order, each once."""
+    found: list[str] = []
+    for match in _LISTED.finditer(content):
+        raw = match[1]
+        if raw is None:
+            href = _HREF.search(match[2])
+            if href is None or b'"self"' in match[2]:
+                continue
+            raw = href[1]
+        found.append(canonical_url(html.unescape(raw.decode("utf-8", "replace")), url))
+        if len(found) >= MAX_LISTED:
+            break
+    return unique(found)
