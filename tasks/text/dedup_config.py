@@ -40,8 +40,8 @@ class BoilerplateConfig(StageConfig):
     keep_first: bool = Field(
         True,
         title="Keep one copy",
-        description="Keep each repeated line on one page (that with the smallest doc_id), so that what it says "
-        "is not lost.",
+        description="Keep each repeated line on one page (that with the smallest doc_id), so that what it "
+        "says is not lost.",
     )
     min_characters_left: int = Field(
         100,
@@ -57,10 +57,10 @@ class ReduceConfig(StageConfig):
     """How much of the machine the reduce step takes; nothing here changes what comes out."""
 
     partition_records: int = Field(
-        2_000_000,
+        200_000,
         title="Records a partition",
-        description="Band hashes that are sorted in memory at once (48 bytes each while sorting), "
-        "1,000 to 1,000,000,000.",
+        description="Band hashes that are sorted in memory at once, with the records of those that are equal "
+        "(up to 700 bytes each), 1,000 to 1,000,000,000.",
         ge=1_000,
         le=1_000_000_000,
     )
@@ -84,7 +84,8 @@ class DeduplicateConfig(StageConfig):
     near: bool = Field(
         True,
         title="Near-duplicates",
-        description="Of several documents that share most of their 5-word (or 5-character) shingles, keep one.",
+        description="Of several documents that share most of their 5-word (or 5-character) shingles, keep "
+        "one.",
     )
     near_threshold: float = Field(
         0.75,
