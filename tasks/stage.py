@@ -30,7 +30,7 @@ from storage.artifacts import Artifact, Parent, Recipe
 from storage.store import RECORD, Draft, Store, open_store
 from tasks.fingerprint import canonical, code_digests
 from tasks.journal import Entry, record
-from tasks.planning import Plan, active_plan, pending_in
+from tasks.planning import Plan, Step, active_plan, pending_in
 from tasks.prefect_progress import PrefectProgress
 from tasks.progress import Event, Progress, tell
 from tasks.retry import is_transient
@@ -155,6 +155,31 @@ class Stage(Generic[P]):
             except Exception as error:
                 failures.append(PartFailure(self.name, name, error))
         return artifacts, failures
+
+    def reuse(self, artifact: Artifact) -> Artifact:
+        """Show an artifact that is kept from an earlier run as this stage's cached result."""
+        if (plan := active_plan()) is not None:
+            plan.steps.append(Step(self.name, "", "cached", ("kept from an earlier run",), artifact))
+            return artifact
+        place = f"{artifact.kind}/{artifact.key}/{RECORD}"
+
+        def key(context: TaskRunContext, _arguments: dict[str, Any]) -> str:
+            _write_record(context.result_store, place, artifact)
+            return place
+
+        task = Task(
+            fn=lambda: artifact,
+            name=self.name,
+            description=self.summary,
+            cache_policy=CacheKeyFnPolicy(cache_key_fn=key),
+            persist_result=True,
+            result_serializer="json",
+            result_storage=open_store().records_root(),
+            task_run_name=self.name,
+        )
+        started = time.monotonic()
+        tell(Event(self.name, "", "cached", detail={"artifact": artifact}))
+        return self._settle(task(return_state=True), "", started)
 
     def _planned(self, plan: Plan, label: str, arguments: dict[str, Any]) -> Artifact:
         """Look up instead of making; what is missing is stood for by a Pending, which only plans see."""
