@@ -1,0 +1,142 @@
+"""From a page's bytes to its text: which charset it is in, whatever its headers say.
+
+Evidence in order of strength: a byte order mark; bytes that are well-formed UTF-8 (other charsets hardly ever
+are, and old pages often carry a wrong label); the HTTP header; the page's own ``<meta>``; statistics. Each
+label is read as browsers read it (WHATWG Encoding), widened to its superset where Python has one: GBK as
+GB18030, Big5 as Big5-HKSCS, Shift-JIS as Windows-31J.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
+
+from tasks.text.extract_errors import ExtractionError
+
+BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (b"\x84\x31\x95\x33", "gb18030"),
+)
+WIDER = {
+    "gbk": "gb18030",
+    "gb2312": "gb18030",
+    "big5": "big5hkscs",
+    "shift_jis": "cp932",
+    "shift-jis": "cp932",
+    "euc-kr": "cp949",
+    "iso-8859-1": "cp1252",
+    "windows-1252": "cp1252",
+    "us-ascii": "cp1252",
+    "ascii": "cp1252",
+}
+SAMPLE_BYTES = 64 * 2**10
+META_BYTES = 4096
+"""Browsers look at the first 1,024 bytes; pages that put their scripts first need more."""
+BAD_SHARE = 0.01
+"""Share of characters that do not decode up to which a label is still believed: broken bytes happen."""
+CONTROL_SHARE = 0.1
+
+_META = re.compile(
+    rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([a-zA-Z0-9_:.-]{2,40})|<\?xml[^>]{0,100}encoding=[\"']([a-zA-Z0-9_.-]{2,40})",
+    re.IGNORECASE,
+)
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f\ufffd]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def decode(html: bytes, declared: str = "") -> tuple[str, str]:
+    """A page's text, and the name of the charset it was in (a Python codec's name).
+
+    Args:
+        html: the page's bytes.
+        declared: the charset of the HTTP header, or empty. An unknown one is ignored.
+
+    Raises:
+        ExtractionError: ``binary``, if no charset makes text of the bytes.
+    """
+    for mark, name in BYTE_ORDER_MARKS:
+        if html.startswith(mark):
+            return _checked(html[len(mark) :].decode(name, "replace"), name)
+    if b"\x1b$" in html[:SAMPLE_BYTES] and html[:SAMPLE_BYTES].isascii():
+        return _checked(html.decode("iso2022_jp_ext", "replace"), "iso2022_jp")
+    if b"\x00" in html[:SAMPLE_BYTES] and (wide := _without_mark(html)):
+        return _checked(html.decode(wide, "replace"), wide)
+    try:
+        return _checked(html.decode("utf-8"), "utf-8")
+    except UnicodeDecodeError:
+        return _checked(*_from_labels(html, declared))
+
+
+def known_codec(label: str) -> str:
+    """The Python codec for a charset's label as browsers read it; empty if there is none."""
+    name = map_encoding_to_html5(label.strip().strip("\"'").lower(), fallback_utf8=False)
+    if not name:
+        return ""
+    name = WIDER.get(name.lower(), name.lower())
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        return ""
+
+
+def declared_in_page(html: bytes) -> str:
+    """The charset that the page's own meta element or XML declaration names; empty if none."""
+    found = _META.search(html[:META_BYTES])
+    if not found:
+        return ""
+    return (found[1] or found[2]).decode("ascii")
+
+
+def _from_labels(html: bytes, declared: str) -> tuple[str, str]:
+    """Decode what is not UTF-8 by its labels, then by statistics, then by whichever loses least."""
+    names = []
+    for label in (declared, declared_in_page(html)):
+        name = known_codec(label) if label else ""
+        if name and not name.startswith("utf-16"):  # a label in ASCII bytes proves that it is not UTF-16
+            names.append(name)
+    names.append(known_codec(detect_encoding(html[:SAMPLE_BYTES]) or "") or "cp1252")
+    best: tuple[float, str, str] | None = None
+    for name in dict.fromkeys([*names, "utf-8", "cp1252"]):
+        text = html.decode(name, "replace")
+        share = text.count("\ufffd") / max(1, len(text) - _ascii_count(html))
+        if share <= BAD_SHARE:
+            return text, name
+        if best is None or share < best[0]:
+            best = (share, text, name)
+    assert best is not None
+    return best[1], best[2]
+
+
+def _ascii_count(html: bytes) -> int:
+    return len(html) - len(html.translate(None, bytes(range(128))))
+
+
+def _without_mark(html: bytes) -> str:
+    """UTF-16 that carries no mark shows in where its zero bytes are."""
+    sample = html[:4096]
+    even, odd = sample[::2].count(0), sample[1::2].count(0)
+    if max(even, odd) < 0.3 * len(sample) / 2:
+        return ""
+    if even <= odd / 10:
+        return "utf-16-le"
+    return "utf-16-be" if odd <= even / 10 else ""
+
+
+def _checked(text: str, name: str) -> tuple[str, str]:
+    """Drop zero characters and lone surrogates; refuse what is mostly control characters."""
+    sample = text[:SAMPLE_BYTES]
+    if len(_CONTROLS.findall(sample)) > CONTROL_SHARE * len(sample):
+        raise ExtractionError(
+            "binary", f"more than {CONTROL_SHARE:.0%} of it is control characters as {name}"
+        )
+    if "\x00" in text:
+        text = text.replace("\x00", "")
+    if name.startswith(("utf-16", "utf-32")):
+        text = _SURROGATES.sub("\ufffd", text)
+    return text, name

@@ -1,0 +1,129 @@
+"""A web page's bytes in, its main content and metadata out.
+
+Three modes: ``fast`` is resiliparse's rules (the cheapest good answer), ``quality`` is trafilatura where it
+finds enough and resiliparse where it loses text, an order of magnitude slower. Nothing is tuned to a site.
+Same bytes, same text: no mode depends on time, order or number of workers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from tasks.text.charset import decode
+from tasks.text.extract_config import ExtractConfig, Mode
+from tasks.text.extract_errors import ExtractionError
+from tasks.text.extract_guards import is_plain_text, refuse_deep_nesting, refuse_other_formats
+from tasks.text.markup import Markup, split_markup
+from tasks.text.metadata import Metadata, read_metadata
+
+LOST_TEXT = 1.35
+"""Trafilatura has lost text where resiliparse finds this many times as many characters."""
+
+_BOUNDS = ExtractConfig()
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff\ud800-\udfff]")
+_BLANKS = re.compile(r"[ \t]+\n")
+_GAPS = re.compile(r"\n{3,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """A page's main content as plain text, and what the page says of itself (empty where it says nothing)."""
+
+    text: str
+    """Paragraphs, headings and list items on lines of their own; empty where the page has no main content."""
+    title: str
+    date: str
+    """ISO day of publication."""
+    author: str
+    language_hint: str
+    """Lower-case BCP 47 tag."""
+    charset: str
+    """Name of the Python codec that read the page."""
+
+
+def extract(
+    html: bytes,
+    *,
+    url: str = "",
+    charset: str = "",
+    mode: Mode = "fast",
+    max_bytes: int = _BOUNDS.max_bytes,
+    max_depth: int = _BOUNDS.max_depth,
+) -> Extracted:
+    """Extract a page's main content and metadata.
+
+    Args:
+        html: the page's bytes, transfer and content encodings undone.
+        url: its address, used for its date alone.
+        charset: the Content-Type header's charset, or empty.
+        mode: how; see ExtractConfig.
+        max_bytes: bound on the page's size.
+        max_depth: bound on how deep elements nest.
+
+    Raises:
+        ExtractionError: with the reason ``empty``, ``too_large``, ``too_deep``, ``not_html``, ``binary`` or
+            ``parser``. Nothing else is raised, whatever the bytes.
+    """
+    if len(html) > max_bytes:
+        raise ExtractionError("too_large", f"{len(html):,} bytes; the bound is {max_bytes:,}")
+    refuse_other_formats(html)
+    page, codec = decode(html, charset)
+    if is_plain_text(page):
+        return Extracted(_tidy(page), "", "", "", "", codec)
+    markup = split_markup(page)
+    refuse_deep_nesting(markup.page, max_depth)
+    try:
+        text = _tidy(_MODES[mode](page, markup))
+        about = read_metadata(markup, url)
+    except (RecursionError, MemoryError):
+        raise
+    except Exception as error:
+        raise ExtractionError("parser", f"{type(error).__name__}: {error}"[:300]) from error
+    return _assembled(text, about, codec)
+
+
+def _assembled(text: str, about: Metadata, codec: str) -> Extracted:
+    return Extracted(text, _tidy(about.title), about.date, _tidy(about.author), about.language, codec)
+
+
+def _fast(page: str, markup: Markup) -> str:
+    from resiliparse.extract.html2text import extract_plain_text
+    from resiliparse.parse.html import HTMLTree
+
+    tree = HTMLTree.parse(markup.page)
+    return str(extract_plain_text(tree, main_content=True, alt_texts=False, list_bullets=False))
+
+
+def _quality(page: str, markup: Markup) -> str:
+    rules = _fast(page, markup)
+    scored = str(_trafilatura()(page, include_comments=True, include_tables=True) or "")
+    return rules if _characters(rules) > LOST_TEXT * _characters(scored) else scored
+
+
+@lru_cache(maxsize=1)
+def _trafilatura() -> Callable[..., Any]:
+    """Imported when first used: it takes longer to import than most runs need for anything."""
+    import logging
+
+    import trafilatura
+
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # it logs every page that it cannot read
+    return trafilatura.extract
+
+
+def _characters(text: str) -> int:
+    """Characters that are not space: the one length that means the same in every script."""
+    return sum(map(len, text.split()))
+
+
+def _tidy(text: str) -> str:
+    """No control characters or lone surrogates, no space at line ends, at most one empty line in a row."""
+    text = _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _GAPS.sub("\n\n", _BLANKS.sub("\n", text)).strip()
+
+
+_MODES: dict[str, Callable[[str, Markup], str]] = {"fast": _fast, "quality": _quality}

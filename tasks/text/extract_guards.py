@@ -1,0 +1,116 @@
+"""What is refused before it is parsed: other formats served as HTML, and pages made to break parsers."""
+
+from __future__ import annotations
+
+import re
+
+from lxml import etree
+
+from tasks.text.extract_errors import ExtractionError
+
+MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"%PDF-", "a PDF"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"RIFF", "a RIFF file (WebP, WAV, AVI)"),
+    (b"PK\x03\x04", "a ZIP or Office file"),
+    (b"\x1f\x8b", "gzip data"),
+    (b"\xd0\xcf\x11\xe0", "an old Office file"),
+    (b"\x28\xb5\x2f\xfd", "zstd data"),
+    (b"BZh", "bzip2 data"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"\x7fELF", "a program"),
+    (b"MZ\x90", "a program"),
+    (b"wOFF", "a font"),
+    (b"wOF2", "a font"),
+    (b"OTTO", "a font"),
+    (b"\x00\x00\x01\x00", "an icon"),
+    (b"ID3", "an MP3 file"),
+    (b"OggS", "an Ogg file"),
+    (b"{\\rtf", "an RTF file"),
+    (b"%!PS", "a PostScript file"),
+)
+CHUNKS = 64
+
+_OTHER_XML = re.compile(
+    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(rss|feed|urlset|sitemapindex|svg|rdf:RDF)\b", re.S
+)
+_HAS_TAG = re.compile(r"<[a-zA-Z!/?]")
+
+
+def refuse_other_formats(html: bytes) -> None:
+    """Raise ExtractionError ``empty`` or ``not_html`` for bytes that are no page, by their first bytes."""
+    head = html[:1024].lstrip()
+    if not head and not html.strip():
+        raise ExtractionError("empty", "the page has no bytes")
+    for magic, name in MAGIC:
+        if head.startswith(magic):
+            raise ExtractionError("not_html", f"it is {name}")
+    if head[4:8] == b"ftyp":
+        raise ExtractionError("not_html", "it is an MP4 file")
+
+
+def is_plain_text(page: str) -> bool:
+    """Whether a page has no markup at all, so that all of it is text.
+
+    Raises:
+        ExtractionError: ``not_html`` for JSON, feeds, sitemaps and SVG.
+    """
+    found = _OTHER_XML.match(page, 0, 4096)
+    if found:
+        raise ExtractionError("not_html", f"it is XML: <{found[1]}>")
+    if page[:256].lstrip()[:1] in ("{", "[") and page[-256:].rstrip()[-1:] in ("}", "]"):
+        raise ExtractionError("not_html", "it is JSON")
+    return not _HAS_TAG.search(page)
+
+
+def refuse_deep_nesting(page: str, limit: int) -> None:
+    """Raise ExtractionError ``too_deep`` if elements are nested deeper than ``limit``.
+
+    Tree parsers need time, and some need stack, that grows with the depth or its square. Counting brackets
+    clears nearly every page at memory speed; the rest is measured by an event parser, which keeps no tree.
+    """
+    if _depth_bound(page) <= limit:
+        return
+    depth = etree.fromstring(
+        page.encode("utf-8", "replace"), etree.HTMLParser(encoding="utf-8", huge_tree=True, target=_Depth())
+    )
+    if depth > limit:
+        raise ExtractionError("too_deep", f"elements are nested {depth:,} deep; the bound is {limit:,}")
+
+
+def _depth_bound(page: str) -> int:
+    """No element of the page is nested deeper than this: opened so far less closed, chunk by chunk."""
+    opened = closed = bound = 0
+    step = len(page) // CHUNKS + 1
+    for start in range(0, len(page), step):
+        brackets = page.count("<", start, start + step)
+        # "</" across a chunk's border counts in neither chunk: the bound stays one.
+        closes = page.count("</", start, start + step)
+        opened += brackets - closes
+        bound = max(bound, opened - closed)
+        closed += closes
+    return bound
+
+
+class _Depth:
+    """An lxml parser target that returns how deep elements were nested."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.most = 0
+
+    def start(self, tag: str, attributes: object) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+
+    def end(self, tag: str) -> None:
+        self.now -= 1
+
+    def data(self, data: str) -> None:
+        pass
+
+    def close(self) -> int:
+        return self.most

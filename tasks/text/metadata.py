@@ -1,0 +1,262 @@
+"""A page's title, date, author and language, from what the page says of itself.
+
+Read by patterns from the page's source, not from a parsed tree, so that every extraction mode gets the same
+at the same small cost. Order of trust: JSON-LD, Open Graph and meta elements, then the visible heading.
+"""
+
+from __future__ import annotations
+
+import html as entities
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.text.markup import Markup
+
+HEAD_CHARACTERS = 400_000
+"""Meta elements are looked for this far; some frameworks put megabytes of styles first."""
+JSON_LD_CHARACTERS = 1_000_000
+LONGEST = 500
+TITLE_KEYS = ("og:title", "twitter:title", "dc.title", "headline")
+AUTHOR_KEYS = (
+    "author",
+    "article:author",
+    "dc.creator",
+    "parsely-author",
+    "sailthru.author",
+    "byl",
+    "authors",
+)
+DATE_KEYS = (
+    "article:published_time",
+    "datepublished",
+    "og:published_time",
+    "date",
+    "dc.date",
+    "dc.date.issued",
+    "dcterms.date",
+    "parsely-pub-date",
+    "sailthru.date",
+    "pubdate",
+    "publishdate",
+    "publish-date",
+    "publication_date",
+    "citation_publication_date",
+    "article.published",
+    "datecreated",
+)
+ARTICLE_TYPES = (
+    "article",
+    "posting",
+    "report",
+    "review",
+    "recipe",
+    "product",
+    "course",
+    "webpage",
+    "question",
+)
+
+_META = re.compile(r"<meta\s((?:[^>\"']|\"[^\"]*\"|'[^']*')*)>", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"([a-zA-Z:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
+_TITLE = re.compile(r"<title\b[^>]*>([^<]{1,2000})", re.IGNORECASE)
+_H1 = re.compile(r"<h1\b[^>]*>(.{1,2000}?)</h1", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<[^>]*>")
+_LANG = re.compile(
+    r"<html\b[^>]{0,1000}?\s(?:xml:)?lang\s*=\s*[\"']?([a-zA-Z]{2,3}(?:[-_][a-zA-Z0-9]+)*)", re.I
+)
+_TIME = re.compile(r"<time\b[^>]{0,300}?\bdatetime\s*=\s*[\"']([^\"']{8,40})[\"']", re.IGNORECASE)
+_NUMERIC_DATE = re.compile(
+    r"(?<!\d)(19[89]\d|20\d\d)(?:(?:-|/|\.|\s*年\s*)(\d{1,2})(?:-|/|\.|\s*月\s*)(\d{1,2})|(\d\d)(\d\d))(?!\d)"
+)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_NAMED_DATE = re.compile(
+    r"\b(?:(\d{1,2})(?:st|nd|rd|th)?\.?\s+)?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?,?\s+"
+    r"(?:(\d{1,2})(?:st|nd|rd|th)?,?\s+)?(19[89]\d|20\d\d)\b",
+    re.IGNORECASE,
+)
+_DATED = re.compile(
+    r"<[a-z]+\b[^>]{0,300}?(?:class|id|itemprop|datetime)\s*=\s*[\"'][^\"'>]{0,200}?(?:date|publish|posted)[^>]*>(.{1,200})",
+    re.IGNORECASE | re.DOTALL,
+)
+_BYLINE = re.compile(
+    r"<[a-z]+\b[^>]{0,300}?(?:rel|itemprop|class)\s*=\s*[\"'][^\"'>]{0,200}?(?:author|byline)[^>]*>"
+    r"(?:\s*<[^>]*>){0,4}\s*(?:(?:written |posted )?by:?\s+)?(?:\s*<[^>]*>){0,3}\s*([^<>\d|@]{3,60})<",
+    re.IGNORECASE,
+)
+NEARBY = 400
+MENTIONS = 12
+"""Elements named like a byline or a date that are looked at; articles have theirs near the top."""
+_URL_DATE = re.compile(r"/(19[89]\d|20[0-4]\d)[/-](0[1-9]|1[0-2])[/-](0[1-9]|[12]\d|3[01])(?!\d)")
+_SEPARATOR = re.compile(r"\s+[|·•–—»:\-]+\s+|\s*[|｜_]\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a page says of itself; empty strings where it says nothing."""
+
+    title: str = ""
+    date: str = ""
+    """ISO 8601 day, such as 2025-09-04."""
+    author: str = ""
+    language: str = ""
+    """Lower-case BCP 47 tag, such as zh-cn: a hint, often wrong."""
+
+
+def read_metadata(markup: Markup, url: str = "") -> Metadata:
+    """Title, date of publication, author and language hint of a page's source."""
+    page = markup.page
+    head = page[:HEAD_CHARACTERS]
+    metas = _metas(head)
+    linked = linked_data(markup)
+    return Metadata(
+        title=_title(page, metas, linked),
+        date=_date(page, metas, linked, url),
+        author=_author(page, metas, linked),
+        language=_language(head, metas),
+    )
+
+
+def _metas(head: str) -> dict[str, str]:
+    """The first content of each named meta element, by lower-case name, property or itemprop."""
+    found: dict[str, str] = {}
+    for element in _META.finditer(head):
+        attributes = {name.lower(): a or b or c for name, a, b, c in _ATTRIBUTE.findall(element[1])}
+        key = attributes.get("property") or attributes.get("name") or attributes.get("itemprop")
+        key = key or attributes.get("http-equiv")
+        if key and (content := attributes.get("content", "").strip()):
+            found.setdefault(key.lower(), content)
+    return found
+
+
+def linked_data(markup: Markup) -> list[dict[str, Any]]:
+    """The page's JSON-LD objects, those that describe a work first; broken JSON counts as none."""
+    objects: list[dict[str, Any]] = []
+    for script in markup.linked:
+        if len(script) > JSON_LD_CHARACTERS:
+            continue
+        try:
+            objects.extend(_flatten(json.loads(script, strict=False)))
+        except (ValueError, RecursionError):
+            continue
+    return sorted(objects, key=_work_rank)
+
+
+def _flatten(value: Any) -> Iterator[dict[str, Any]]:
+    for each in value if isinstance(value, list) else [value]:
+        if isinstance(each, dict):
+            yield each
+            for inner in ("@graph", "mainEntity"):
+                if inner in each:
+                    yield from _flatten(each[inner])
+
+
+def _work_rank(thing: dict[str, Any]) -> int:
+    kind = str(thing.get("@type", "")).lower()
+    return next((rank for rank, name in enumerate(ARTICLE_TYPES) if name in kind), len(ARTICLE_TYPES))
+
+
+def _clean(text: str) -> str:
+    return " ".join(entities.unescape(_TAG.sub(" ", text)).split())[:LONGEST]
+
+
+def _title(page: str, metas: dict[str, str], linked: list[dict[str, Any]]) -> str:
+    """The heading the reader sees, or the head's title without the site's name."""
+    found = _TITLE.search(page, 0, HEAD_CHARACTERS)
+    title = _clean(found[1]) if found else ""
+    shared = next((_clean(metas[key]) for key in TITLE_KEYS if metas.get(key)), "")
+    headings = [text for heading in _H1.findall(page) if (text := _clean(heading))]
+    for heading in headings:
+        if heading in title or heading in shared:
+            return heading
+    if shared and len(shared) < len(title) and shared in title:
+        return shared
+    return _without_site(title or shared, metas.get("og:site_name", "")) or (headings[0] if headings else "")
+
+
+def _without_site(title: str, site: str) -> str:
+    """The longest part of ``Article - Section | Site``; the whole where no part is long enough."""
+    if site and title.casefold().endswith(_clean(site).casefold()):
+        title = title[: len(title) - len(_clean(site))].rstrip(" |·•–—»:-_") or title
+    parts = _SEPARATOR.split(title)
+    longest = max(parts, key=len)
+    return longest if len(parts) > 1 and len(longest) >= len(title) / 2 else title
+
+
+def _author(page: str, metas: dict[str, str], linked: list[dict[str, Any]]) -> str:
+    known = {thing.get("@id"): thing.get("name") for thing in linked if isinstance(thing.get("@id"), str)}
+    for thing in linked:
+        if names := _names(thing.get("author"), known):
+            return ", ".join(dict.fromkeys(names))[:LONGEST]
+    for key in AUTHOR_KEYS:
+        name = _clean(metas.get(key, ""))
+        if name and not name.lower().startswith(("http:", "https:", "www.", "@")):
+            return name
+    for found in _elements_named(page, ("author", "byline"), _BYLINE):
+        name = _clean(found[1])
+        if 2 <= len(name.split()) <= 5 and name[0].isupper():
+            return name
+    return ""
+
+
+def _elements_named(page: str, words: tuple[str, ...], pattern: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    """Matches of a pattern at elements whose attributes hold one of the words, near the page's top.
+
+    Words are found at memory speed; running the pattern over whole pages would cost more than parsing them.
+    """
+    for word in words:
+        position = 0
+        for _ in range(MENTIONS):
+            position = page.find(word, position + 1)
+            if position < 0:
+                break
+            start = page.rfind("<", max(0, position - NEARBY), position)
+            if start >= 0 and (found := pattern.match(page, start)):
+                yield found
+
+
+def _names(author: Any, known: dict[Any, Any]) -> list[str]:
+    """Names out of a JSON-LD author: a string, a person, a reference to one, or a list of these."""
+    if isinstance(author, str):
+        return [] if author.startswith("http") or not author.strip() else [_clean(author)]
+    if isinstance(author, dict):
+        return _names(author.get("name") or known.get(author.get("@id")) or "", {})
+    if isinstance(author, list):
+        return [name for each in author[:10] for name in _names(each, known)]
+    return []
+
+
+def _date(page: str, metas: dict[str, str], linked: list[dict[str, Any]], url: str) -> str:
+    stated = [str(thing[key]) for thing in linked for key in ("datePublished", "uploadDate") if key in thing]
+    stated += [metas[key] for key in DATE_KEYS if key in metas]
+    for text in stated:
+        if day := _day(text):
+            return day
+    in_url = _URL_DATE.search(url)
+    if in_url:
+        return "-".join(in_url.groups())
+    seen = _TIME.search(page)
+    if seen and (day := _day(seen[1])):
+        return day
+    dated = _elements_named(page, ("date", "publish", "posted"), _DATED)
+    return next((day for found in dated if (day := _day(_TAG.sub(" ", found[1])))), "")
+
+
+def _day(text: str) -> str:
+    """The first whole date in a text as an ISO day; empty if there is none."""
+    if found := _NUMERIC_DATE.search(text):
+        year, month, day = found[1], int(found[2] or found[4]), int(found[3] or found[5])
+    elif (found := _NAMED_DATE.search(text)) and (found[1] or found[3]):
+        year, month, day = found[4], _MONTHS.index(found[2].lower()) + 1, int(found[3] or found[1])
+    else:
+        return ""
+    return f"{year}-{month:02d}-{day:02d}" if 1 <= month <= 12 and 1 <= day <= 31 else ""
+
+
+def _language(head: str, metas: dict[str, str]) -> str:
+    found = _LANG.search(head)
+    stated = found[1] if found else metas.get("content-language") or metas.get("og:locale") or ""
+    tag = stated.split(",")[0].strip().replace("_", "-").lower()
+    return tag if re.fullmatch(r"[a-z]{2,3}(-[a-z0-9]{1,8})*", tag) else ""
