@@ -63,7 +63,10 @@ OPEN: list[MetricsWriter] = []
 
 @pytest.fixture(autouse=True)
 def _close_metrics() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # two threads wait on each other for ever on a busy machine
     yield
+    torch.set_num_threads(threads)
     while OPEN:
         OPEN.pop().close()
 

@@ -5,6 +5,10 @@ class TrainingError(Exception):
     """The training process ended without a result; the message carries its last words."""
 
 
+class TrainingKilledError(TrainingError):
+    """A signal ended it: out of memory, a crash in native code, someone's kill."""
+
+
 class TrainingHungError(TrainingError):
     """It showed no sign of life for the watchdog's time and was killed."""
 

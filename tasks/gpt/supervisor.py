@@ -28,7 +28,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.gpt.errors import TrainingError, TrainingHaltedError, TrainingHungError, TrainingStoppedError
+from tasks.gpt.errors import (
+    TrainingError,
+    TrainingHaltedError,
+    TrainingHungError,
+    TrainingKilledError,
+    TrainingStoppedError,
+)
 from tasks.gpt.metrics import PATTERN, parse
 
 TUNED_ALLOCATOR = {
@@ -81,7 +87,7 @@ def training_environment(*, tuned_allocator: bool, threads: int) -> dict[str, st
 def supervise(launch: Launch, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Run the process to its end, handing each metrics event to ``on_event``; returns its ``finished``.
 
-    Raises TrainingHungError, TrainingStoppedError, TrainingHaltedError, or TrainingError with the process's
+    Raises TrainingHungError, TrainingStoppedError, TrainingHaltedError, TrainingKilledError or TrainingError with the process's
     last words. On any exception in
     the calling thread (Ctrl-C, a cancelled task) the process is asked to save and end, then killed.
     """
@@ -136,8 +142,10 @@ def _verdict(status: int, last: dict[str, Any], folder: Path) -> dict[str, Any]:
         )
     if last["kind"] == "halted":
         raise TrainingHaltedError(last["text"])
-    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-    raise TrainingError(f"training {how}; its last words: {last_words(folder)}")
+    words = f"its last words: {last_words(folder)}"
+    if status < 0:
+        raise TrainingKilledError(f"training was killed by {signal.Signals(-status).name}; {words}")
+    raise TrainingError(f"training ended with status {status}; {words}")
 
 
 def end(process: subprocess.Popen[bytes], grace_s: float = GRACE_S) -> None:

@@ -1,0 +1,200 @@
+"""Stage `pretrain`: a process of its own trains, this one watches, tells and keeps what comes out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.artifacts import Artifact
+from storage.tracking import STATE as MLFLOW_STATE
+from storage.tracking import CurveLogger
+from tasks.gpt import metrics
+from tasks.gpt.config import TrainConfig
+from tasks.gpt.errors import TrainingHungError, TrainingKilledError
+from tasks.gpt.supervisor import Launch, supervise, training_command, training_environment
+from tasks.stage import StageRun, stage
+
+if TYPE_CHECKING:
+    from tasks import train_process  # noqa: F401 - the process's code decides the result as well
+
+WORK = "work"
+MODEL = "hf"
+SUMMARY = "summary.json"
+CURVE_POINTS = 2000
+"""Steps of a run that go to MLflow at most; curve.parquet has them all."""
+
+CURVE_SCHEMA = pa.schema(
+    [
+        pa.field("step", pa.int64(), nullable=False),
+        pa.field("tokens", pa.int64(), nullable=False),
+        pa.field("loss", pa.float64(), nullable=False),
+        pa.field("heldout_loss", pa.float64()),
+        pa.field("lr", pa.float64(), nullable=False),
+        pa.field("grad_norm", pa.float64(), nullable=False),
+    ]
+)
+"""Losses in nats a token; ``tokens`` trained on so far; ``lr`` of the layers' matrices."""
+
+TIMINGS_SCHEMA = pa.schema(
+    [
+        pa.field("step", pa.int64(), nullable=False),
+        pa.field("tokens_per_second", pa.float64(), nullable=False),
+        pa.field("step_ms", pa.float64(), nullable=False),
+        pa.field("mfu", pa.float64()),
+        pa.field("memory_bytes", pa.int64(), nullable=False),
+    ]
+)
+"""About one row a second; ``mfu`` is the share of the measured matmul ceiling."""
+
+
+@stage("pretrain", summary="Train the model, from its last checkpoint where there is one", resumable=True)
+def pretrain(run: StageRun, shards: Artifact, tokenizer: Artifact, config: TrainConfig) -> dict[str, Any]:
+    """Train on token shards and keep the model's folder, its curve and its timings."""
+    work = run.path / WORK
+    run.volatile.update({"timings.parquet", "environment.json", MLFLOW_STATE})
+    if not (run.path / SUMMARY).is_file():  # else an earlier attempt was cut off while it cleaned up
+        spec = write_spec(run, shards, tokenizer, config)
+        params = {"stage_key": run.path.name.removesuffix(".partial"), **flatten(config.model_dump())}
+        with CurveLogger(run.path, name=f"pretrain-{shards.digest[:8]}", params=params) as curve:
+            _train(run, spec, config, curve)
+        _keep(run.path, work, config)
+    _discard(work)
+    summary: dict[str, Any] = json.loads((run.path / SUMMARY).read_text(encoding="utf-8"))
+    run.rows["curve.parquet"] = summary["steps"]
+    return summary
+
+
+def write_spec(run: StageRun, shards: Artifact, tokenizer: Artifact, config: TrainConfig) -> Path:
+    """The training process's spec, beside its checkpoints."""
+    folder, work = run.open(shards), run.path / WORK
+    work.mkdir(exist_ok=True)
+    names = sorted(part.name for part in shards.parts if part.name.endswith(".arrow"))
+    held_out = [name for name in names if "held" in name]
+    spec = {
+        "config": config.model_dump(mode="json"),
+        "shards": [str(folder / name) for name in names if name not in held_out],
+        "held_out": [str(folder / name) for name in held_out],
+        "shards_digest": shards.digest,
+        "tokenizer": str(run.open(tokenizer)),
+        "folder": str(work),
+    }
+    path = work / "spec.json"
+    path.write_text(json.dumps(spec, indent=1), encoding="utf-8")
+    return path
+
+
+def _train(run: StageRun, spec: Path, config: TrainConfig, curve: CurveLogger) -> None:
+    """Run the training process to its end; one that was killed or hung starts again a few times."""
+    hardware = config.hardware
+    launch = Launch(
+        command=training_command(spec),
+        folder=spec.parent,
+        heartbeat_s=hardware.heartbeat_seconds,
+        environment=training_environment(tuned_allocator=hardware.tuned_allocator, threads=hardware.threads),
+    )
+    hear = listener(run, config, curve)
+    for event in metrics.read_events(spec.parent):  # what an earlier attempt told but could not send
+        if event["kind"] in {"step", "held_out"}:
+            hear(event)
+    for restart in range(hardware.restarts + 1):
+        try:
+            supervise(launch, hear)
+        except (TrainingKilledError, TrainingHungError) as error:
+            if restart == hardware.restarts:
+                raise
+            run.log.warning("%s; starting it again from its last checkpoint", str(error).splitlines()[0])
+        else:
+            return
+
+
+def listener(run: StageRun, config: TrainConfig, curve: CurveLogger) -> Callable[[dict[str, Any]], None]:
+    """What happens with each event of the training process."""
+    every = max(1, config.steps // CURVE_POINTS)
+    shown: dict[str, Any] = {}
+
+    def hear(event: dict[str, Any]) -> None:
+        kind, step = event["kind"], event.get("step", 0)
+        if kind == "step":
+            shown["loss"] = round(event["loss"], 3)
+            run.progress(step, config.steps, "steps", **shown)
+            if step % every == 0:
+                curve.log(step, {key: event[key] for key in ("loss", "lr", "grad_norm")})
+        elif kind == "held_out":
+            shown["held_out"] = round(event["loss"], 3)
+            curve.log(step, {"heldout_loss": event["loss"]})
+        elif kind == "pace":
+            shown["tokens_per_second"] = round(event["tokens_per_second"])
+            shown["seconds_left"] = round(event["seconds_left"])
+            pace = {key: event[key] for key in ("tokens_per_second", "mfu", "memory_bytes")}
+            curve.log(step, pace)
+        elif text := sentence(event):
+            run.log.info("%s", text)
+
+    return hear
+
+
+def sentence(event: dict[str, Any]) -> str:
+    """One line for the log, or nothing."""
+    if event["kind"] == "plan":
+        return (
+            f"{event['parameters']:,} parameters, {event['tokens']:,} tokens to train on "
+            f"({event['epochs']:.2f} epochs of {event['corpus_tokens']:,}), {event['flops']:.2e} FLOP, "
+            f"about {event['seconds']:.0f} s on {event['device_name']} in {event['precision']}"
+        )
+    if event["kind"] == "resumed":
+        return f"going on from the checkpoint of step {event['step']}"
+    return str(event.get("text", ""))
+
+
+def _keep(out: Path, work: Path, config: TrainConfig) -> None:
+    """Move what the training process left into the artifact; the summary last, as a sign of completeness."""
+    shutil.rmtree(out / MODEL, ignore_errors=True)
+    shutil.copytree(work / MODEL, out / MODEL)
+    rows = metrics.curve(work)
+    pq.write_table(pa.Table.from_pylist(rows, schema=CURVE_SCHEMA), out / "curve.parquet", compression="zstd")
+    events = list(metrics.read_events(work))
+    paces = [
+        {name: event[name] for name in TIMINGS_SCHEMA.names} for event in events if event["kind"] == "pace"
+    ]
+    timings = pa.Table.from_pylist(paces, schema=TIMINGS_SCHEMA)
+    pq.write_table(timings, out / "timings.parquet", compression="zstd")
+    starts = [event for event in events if event["kind"] in {"plan", "resumed", "note"}]
+    (out / "environment.json").write_text(json.dumps(starts, indent=1) + "\n", encoding="utf-8")
+    plan = next(event for event in events if event["kind"] == "plan")
+    held_out = [row["heldout_loss"] for row in rows if row["heldout_loss"] is not None]
+    summary = {
+        "parameters": plan["parameters"],
+        "steps": len(rows),
+        "tokens": rows[-1]["tokens"],
+        "corpus_tokens": plan["corpus_tokens"],
+        "epochs": rows[-1]["tokens"] / plan["corpus_tokens"],
+        "loss": sum(row["loss"] for row in rows[-20:]) / len(rows[-20:]),
+        "heldout_loss": min(held_out) if config.held_out.patience else (held_out or [None])[-1],
+    }
+    (out / f".{SUMMARY}").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    (out / f".{SUMMARY}").replace(out / SUMMARY)
+
+
+def _discard(work: Path) -> None:
+    """Remove checkpoints and metrics: out of the way first, so that half a folder is never taken up."""
+    gone = work.with_name(f".{WORK}-done")
+    if work.exists():
+        work.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as MLflow parameters: ``optimizer.kind`` and so on."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,75 @@
+"""The curve reaches MLflow in batches, over interruptions and dead servers, and never holds training up."""
+
+import json
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from storage.tracking import STATE, CurveLogger, read_state
+
+mlflow = pytest.importorskip("mlflow")
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One database for the module: making its tables takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MODELMILL_HOME", str(tmp_path / "home"))
+
+
+def history(uri: str, run_id: str, key: str) -> list[tuple[int, float]]:
+    points = mlflow.MlflowClient(tracking_uri=uri).get_metric_history(run_id, key)
+    return sorted((point.step, point.value) for point in points)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_resumed_curve_goes_on_in_the_same_run_without_repeats(uri: str, tmp_path: Path) -> None:
+    c = CurveLogger(tmp_path, name="a", params={"steps": 9}, uri=uri)
+
+    def cut_off() -> None:
+        with c:
+            for step in range(1, 1501):
+                c.log(step, {"loss": 1.0 / step, "heldout_loss": None})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cut_off()
+    run_id = c.run_id
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    assert client.get_run(run_id).info.status == "FAILED"
+    assert client.get_run(run_id).data.params == {"steps": "9"}
+    with CurveLogger(tmp_path, name="a", params={}, uri=uri) as c:
+        for step in range(1400, 1601):
+            c.log(step, {"loss": 1.0 / step})
+    assert c.run_id == run_id
+    assert history(uri, run_id, "loss") == [(step, 1.0 / step) for step in range(1, 1601)]
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert c.unsent == 0
+
+
+@pytest.mark.filterwarnings("default")
+def test_points_that_found_no_server_are_kept_and_sent_later(uri: str, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{free.getsockname()[1]}"
+    started = time.monotonic()
+    with CurveLogger(tmp_path, name="a", params={}, uri=dead) as curve:
+        curve.log(1, {"loss": 2.0})
+    assert time.monotonic() - started < 10
+    assert curve.unsent == 1
+    assert len(json.loads((tmp_path / STATE).read_text())["unsent"]) == 1
+    with CurveLogger(tmp_path, name="a", params={}, uri=uri) as curve:
+        curve.log(2, {"loss": 1.0})
+    assert history(uri, curve.run_id, "loss") == [(1, 2.0), (2, 1.0)]
+
+
+def test_a_torn_state_file_is_no_state(tmp_path: Path) -> None:
+    (tmp_path / STATE).write_text('{"run_id": "a')
+    assert read_state(tmp_path) == {}
