@@ -16,24 +16,24 @@ class BoilerplateConfig(StageConfig):
         description="Remove lines that repeat on many pages of one domain.",
     )
     min_pages: int = Field(
-        6,
+        3,
         title="Least pages",
         description="Pages of a domain that must hold a line before it counts as repeated, 2 to 100,000.",
         ge=2,
         le=100_000,
     )
     min_share: float = Field(
-        0.01,
+        0.002,
         title="Least share",
         description="Share of a domain's pages that must hold it as well, 0 to 1.",
         ge=0,
         le=1,
     )
     min_run_characters: int = Field(
-        40,
+        60,
         title="Shortest run",
-        description="Letters and digits that a run of repeated lines must have to be removed, 0 to 100,000: "
-        "a lone short line ('Example:') stays, a menu goes.",
+        description="Letters and digits that lines which repeat one after the other must have together to be "
+        "removed, 0 to 100,000: a lone short line ('Example:') stays, a menu or a repeated paragraph goes.",
         ge=0,
         le=100_000,
     )

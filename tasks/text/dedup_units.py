@@ -106,6 +106,11 @@ def code_points(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
+def letters(text: str) -> int:
+    """How many letters, digits and marks a text has; spaces, punctuation and symbols do not count."""
+    return int(np.count_nonzero(classes()[code_points(text)]))
+
+
 @cache
 def classes() -> NDArray[np.uint8]:
     """SEPARATOR, IN_WORD or ALONE for each of Unicode's 1,114,112 code points."""

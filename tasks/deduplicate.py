@@ -1,0 +1,282 @@
+"""Stage: all cleaned parts, and those of earlier runs, become a corpus without duplicates.
+
+For each cleaned part (``kept*.parquet`` with ``signatures*.parquet``) the corpus has ``part-00000.parquet``,
+``rejects-00000.parquet`` and ``signatures-00000.parquet``: what stayed, what went and in whose favour, and
+the signatures of the texts as they are now. Memory holds a byte a document, the edges between duplicates
+and the lines that repeat; all else is on disk.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from storage.artifacts import Artifact
+from storage.documents import PartWriter, count_rows, read_batches
+from storage.schemas import DOCUMENTS, REJECTS, SIGNATURES
+from tasks.stage import StageRun, stage
+from tasks.text.boilerplate import LineCounter, RepeatedLines
+from tasks.text.dedup import NothingLeftError, signature_row
+from tasks.text.dedup_cluster import KINDS, Verdicts, cluster
+from tasks.text.dedup_config import DeduplicateConfig
+from tasks.text.dedup_ledger import Ledger, records_of
+
+BATCH_ROWS = 512
+
+
+@dataclass(frozen=True)
+class CleanPart:
+    """One file of documents with the file of their signatures, row for row."""
+
+    documents: Path
+    signatures: Path
+    rows: int
+
+
+@dataclass
+class Tally:
+    """What the run's table and funnel show of this stage."""
+
+    documents: int = 0
+    characters: int = 0
+    characters_in: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
+    lines_removed: int = 0
+    characters_removed: int = 0
+    documents_shortened: int = 0
+    lines_by_domain: Counter[str] = field(default_factory=Counter)
+
+
+@stage("deduplicate", summary="Drop duplicates and repeated lines across all parts")
+def deduplicate(
+    run: StageRun, parts: list[Artifact], config: DeduplicateConfig, earlier: Sequence[Artifact] = ()
+) -> dict[str, Any]:
+    """Make the corpus from cleaned ``parts``; documents of ``earlier`` corpora win and are not repeated.
+
+    Raises NothingLeftError, with the counts by reason, where no document is left.
+    """
+    found = [part for artifact in parts for part in parts_of(run.open(artifact), "kept")]
+    former = [part for artifact in earlier for part in parts_of(run.open(artifact), "part-")]
+    total = sum(part.rows for part in found)
+    work = run.path / ".work"
+    with Ledger(work) as ledger:
+        for part in found:
+            enter(ledger, part)
+        for part in former:
+            enter(ledger, part, earlier=True)
+        run.log.info("deduplicate: %d documents, %d of earlier runs", total, len(ledger) - total)
+        verdicts = cluster(ledger, config)
+        lines = _repeated_lines(found, ledger, verdicts, config, work)
+        tally = Tally()
+        for number, part in enumerate(found):
+            writing = _Writing(run, number, sum(p.rows for p in found[:number]))
+            with writing:
+                writing.write(part, ledger, verdicts, lines, config, tally)
+            run.progress(writing.done, total, "documents")
+    stats = _stats(tally, verdicts, total)
+    if not tally.documents:
+        raise NothingLeftError(_nothing_left(parts, stats))
+    return stats
+
+
+def parts_of(folder: Path, prefix: str) -> list[CleanPart]:
+    """The document files of a folder whose name starts with ``prefix``, each with its signatures.
+
+    Raises FileNotFoundError where there is none, or one without its signatures.
+    """
+    found = []
+    for documents in sorted(folder.glob(f"{prefix}*.parquet")):
+        suffix = documents.name.removeprefix(prefix)
+        signatures = folder / ("signatures-" if prefix.endswith("-") else "signatures")
+        found.append(CleanPart(documents, Path(f"{signatures}{suffix}"), count_rows(documents)))
+        if not found[-1].signatures.exists():
+            raise FileNotFoundError(f"{documents} has no signatures beside it ({found[-1].signatures.name})")
+    if not found:
+        raise FileNotFoundError(f"{folder} has no {prefix}*.parquet")
+    return found
+
+
+def enter(ledger: Ledger, part: CleanPart, *, earlier: bool = False) -> None:
+    """Add a part's documents to the ledger.
+
+    Raises ValueError where the signatures are not those of the documents, row for row.
+    """
+    columns = ["doc_id", "url", "fetched_at"]
+    documents = read_batches(part.documents, columns, BATCH_ROWS)
+    for batch, signatures in zip(documents, read_batches(part.signatures, None, BATCH_ROWS), strict=True):
+        doc_ids = batch["doc_id"].to_pylist()
+        if doc_ids != signatures["doc_id"].to_pylist():
+            raise ValueError(f"{part.signatures} does not follow the rows of {part.documents.name}")
+        ledger.add(
+            records_of(
+                doc_ids,
+                batch["url"].to_pylist(),
+                signatures["text_sha256"].to_pylist(),
+                signatures["minhash"].to_pylist(),
+                signatures["length"].to_pylist(),
+                batch["fetched_at"].cast(pa.int64()).to_pylist(),
+                earlier=earlier,
+            )
+        )
+
+
+def _surviving(
+    part: CleanPart, start: int, verdicts: Verdicts, columns: list[str] | None
+) -> Iterator[tuple[int, pa.RecordBatch, np.ndarray[Any, np.dtype[np.bool_]]]]:
+    """A part's batches: number of the first document, the batch, and which of its rows stay."""
+    for batch in read_batches(part.documents, columns, BATCH_ROWS):
+        stays = np.ones(batch.num_rows, np.bool_)
+        stays[verdicts.rows[verdicts.between(start, start + batch.num_rows)] - start] = False
+        yield start, batch, stays
+        start += batch.num_rows
+
+
+def _repeated_lines(
+    parts: list[CleanPart], ledger: Ledger, verdicts: Verdicts, config: DeduplicateConfig, work: Path
+) -> RepeatedLines | None:
+    if not config.boilerplate.enabled:
+        return None
+    expected = sum(int(records["length"].sum()) for _, records in ledger.scan()) // 40
+    counter = LineCounter(work, expected, config.reduce.partition_records)
+    start = 0
+    for part in parts:
+        for _, batch, stays in _surviving(part, start, verdicts, ["domain", "doc_id", "text"]):
+            for row in batch.filter(pa.array(stays)).to_pylist():
+                counter.add(row["domain"], row["doc_id"], row["text"])
+        start += part.rows
+    return counter.repeated(config.boilerplate)
+
+
+class _Writing:
+    """The three files of one output part."""
+
+    def __init__(self, run: StageRun, number: int, start: int) -> None:
+        self._run, self._suffix, self.done = run, f"-{number:05}.parquet", start
+        self._kept = PartWriter(run.path / f"part{self._suffix}", DOCUMENTS)
+        self._rejects = PartWriter(run.path / f"rejects{self._suffix}", REJECTS)
+        self._signatures = PartWriter(run.path / f"signatures{self._suffix}", SIGNATURES)
+        self._writers = {"part": self._kept, "rejects": self._rejects, "signatures": self._signatures}
+
+    def __enter__(self) -> None:
+        for writer in self._writers.values():
+            writer.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        for name, writer in self._writers.items():
+            writer.__exit__(*error)
+            self._run.rows[f"{name}{self._suffix}"] = writer.rows
+
+    def write(
+        self,
+        part: CleanPart,
+        ledger: Ledger,
+        verdicts: Verdicts,
+        lines: RepeatedLines | None,
+        config: DeduplicateConfig,
+        tally: Tally,
+    ) -> None:
+        """Write a part's documents, each to where it belongs, in the order of the part."""
+        signatures = (
+            row for batch in read_batches(part.signatures, None, BATCH_ROWS) for row in batch.to_pylist()
+        )
+        for start, batch, stays in _surviving(part, self.done, verdicts, None):
+            rejects = _duplicates(ledger, verdicts, start, batch, config)
+            rows = batch.to_pylist(maps_as_pydicts="strict")
+            for row, signature, stayed in zip(rows, signatures, stays, strict=False):
+                tally.characters_in += len(row["text"])
+                reject = next(rejects) if not stayed else self._stripped(row, lines, config, tally)
+                if reject is None:
+                    self._keep(row, signature, tally)
+                else:
+                    tally.rejected[reject["reason"]] += 1
+                    self._rejects.write({**_about(row), **reject})
+            self.done = start + batch.num_rows
+
+    def _stripped(
+        self, row: dict[str, Any], lines: RepeatedLines | None, config: DeduplicateConfig, tally: Tally
+    ) -> dict[str, Any] | None:
+        """Take repeated lines out of a row's text; what rejects it where too little is left."""
+        stripped = lines.strip(row["domain"], row["doc_id"], row["text"]) if lines else None
+        if stripped is None or not stripped.lines:
+            return None
+        least = config.boilerplate.min_characters_left
+        if (left := stripped.letters_left) < least:
+            detail = f"{stripped.lines} lines repeat on other pages of {row['domain']}"
+            return {"reason": "repeated_lines", "value": left, "threshold": least, "detail": detail}
+        row["text"] = stripped.text
+        tally.lines_removed += stripped.lines
+        tally.characters_removed += stripped.characters
+        tally.documents_shortened += 1
+        tally.lines_by_domain[row["domain"]] += stripped.lines
+        return None
+
+    def _keep(self, row: dict[str, Any], signature: dict[str, Any], tally: Tally) -> None:
+        changed = len(row["text"]) != signature["length"]
+        self._kept.write(row)
+        self._signatures.write(signature_row(row["doc_id"], row["text"]) if changed else signature)
+        tally.documents += 1
+        tally.characters += len(row["text"])
+        tally.languages[row["language"] or ""] += 1
+
+
+def _duplicates(
+    ledger: Ledger, verdicts: Verdicts, start: int, batch: pa.RecordBatch, config: DeduplicateConfig
+) -> Iterator[dict[str, Any]]:
+    """Why each duplicate of a batch goes: the reason, how similar it is, and which document stays."""
+    here = verdicts.between(start, start + batch.num_rows)
+    survivors = ledger.pick(verdicts.survivors[here], ["doc_id", "earlier"])
+    for kind, likeness, survivor in zip(
+        verdicts.kinds[here], verdicts.similarities[here], survivors, strict=True
+    ):
+        near = KINDS[kind] == "near_duplicate"
+        yield {
+            "reason": KINDS[kind] + ("_of_earlier_run" if survivor["earlier"] else ""),
+            "value": float(likeness) if near else None,
+            "threshold": config.near_threshold if near else None,
+            "detail": survivor["doc_id"].decode("ascii"),
+        }
+
+
+def _about(row: dict[str, Any]) -> dict[str, Any]:
+    """The columns by which a reject is found again."""
+    about = {name: row[name] for name in ("doc_id", "url", "domain", "language")}
+    return {**about, "stage": "deduplicate", "excerpt": row["text"][:200]}
+
+
+def _stats(tally: Tally, verdicts: Verdicts, total: int) -> dict[str, Any]:
+    return {
+        "documents_in": total,
+        "documents": tally.documents,
+        "characters_in": tally.characters_in,
+        "characters": tally.characters,
+        "rejected": dict(sorted(tally.rejected.items())),
+        "languages": dict(sorted(tally.languages.items())),
+        "clusters": verdicts.clusters,
+        "largest_cluster": verdicts.largest,
+        "repeated_lines": {
+            "lines": tally.lines_removed,
+            "characters": tally.characters_removed,
+            "documents": tally.documents_shortened,
+            "domains": dict(tally.lines_by_domain.most_common(20)),
+        },
+    }
+
+
+def _nothing_left(parts: list[Artifact], stats: dict[str, Any]) -> str:
+    reasons: Counter[str] = Counter(stats["rejected"])
+    for part in parts:
+        counts = part.stats.get("rejected")
+        reasons.update(counts if isinstance(counts, dict) else {})
+    lines = "\n".join(f"  {count:>8,}  {reason}" for reason, count in reasons.most_common())
+    return (
+        f"No document is left to train on: {stats['documents_in']:,} came out of cleaning and none out of "
+        f"deduplication. What went, by reason:\n{lines or '  the sources held no document at all'}\n"
+        f"Give other sources, or loosen the rule at the top (`modelmill why URL` tells of one page)."
+    )
