@@ -1,0 +1,272 @@
+"""The door to MLflow's runs, models and aliases.
+
+``@candidate`` is the newest version that is sound, ``@champion`` the one to use. A champion changes only by
+compare-and-set: whoever promotes says which champion was compared with, and is refused where another one
+has taken its place since. Within one machine a kernel lock makes that exact. Between machines that share a
+tracking server, which offers no such operation, a claim written to the registered model and read back
+before and after the change leaves a window of one request, and a change that falls into it is noticed and
+reported as lost.
+
+Each version remembers which champion it replaced, so that a rollback goes back version by version.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import StorageError
+from storage.home import home, tracking_uri
+from storage.locks import exclusive
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION, CANDIDATE = "champion", "candidate"
+TAG = "modelmill."
+CLAIM, HISTORY = TAG + "champion_claim", TAG + "champion_history"
+REPLACED = TAG + "replaced"
+HISTORY_KEPT = 12
+SQLITE = "sqlite:///"
+ARTIFACT_TAGS = ("model_artifact", "report_artifact", "shards_artifact")
+
+
+class RegistryError(StorageError):
+    """Something that MLflow's registry does not have or cannot do: what, where and the mend."""
+
+
+class ChampionChangedError(RegistryError):
+    """Another version became champion since the comparison that a promotion rests on."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A champion's change, as it is recorded."""
+
+    name: str
+    version: str
+    replaced: str
+    """The former champion's version, empty where there was none."""
+    action: str
+    """``promote`` or ``rollback``."""
+    reason: str
+    at: str
+
+
+def connect(uri: str = "") -> MlflowClient:
+    """A client for ``uri``, or for ``MLFLOW_TRACKING_URI``, or for the database in the home folder."""
+    uri = uri or tracking_uri()
+    if uri.startswith(SQLITE):
+        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def artifact_root(uri: str) -> str | None:
+    """Where a new experiment keeps its files: beside an sqlite database; a server decides for itself.
+
+    MLflow's own default for a database is ``./mlruns``, wherever the process happens to stand.
+    """
+    if not uri.startswith(SQLITE):
+        return None
+    return (Path(uri.removeprefix(SQLITE)).resolve().parent / "artifacts").as_uri()
+
+
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """The experiment of that name, made where it is not there yet."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name, artifact_location=artifact_root(client.tracking_uri)))
+    except MlflowException:  # another process made it between the two calls
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def identity(uri: str = "") -> str:
+    """What tells one registry from another: its address and, for a database here, its file's birth.
+
+    A registration made in one registry says nothing of another, or of the same one begun anew.
+    """
+    uri = uri or tracking_uri()
+    if not uri.startswith(SQLITE):
+        return uri
+    mark = Path(uri.removeprefix(SQLITE)).with_suffix(".id")
+    database = Path(uri.removeprefix(SQLITE))
+    if not mark.exists() or not database.exists():
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(uuid.uuid4().hex)
+    return mark.read_text()
+
+
+def version_of(client: MlflowClient, name: str, alias: str) -> Any | None:
+    """The model version that an alias points to, or None where there is no such model or alias."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def resolve(client: MlflowClient, model: str) -> Any:
+    """The version behind ``models:/NAME@alias``, ``models:/NAME/3`` or ``models:/NAME`` (its champion).
+
+    Raises RegistryError, saying what there is instead.
+    """
+    from mlflow.exceptions import MlflowException
+
+    name, separator, which = _split(model)
+    try:
+        if separator == "/":
+            return client.get_model_version(name, which)
+        return client.get_model_version_by_alias(name, which)
+    except MlflowException as error:
+        known = [f"models:/{m.name}" for m in client.search_registered_models()]
+        versions = client.search_model_versions(f"name = '{name}'") if f"models:/{name}" in known else []
+        there = [f"models:/{name}/{v.version}" for v in versions] or known or ["no model yet"]
+        raise RegistryError(
+            f"{model} is not in the registry {client.tracking_uri}; it has: {', '.join(there)}"
+        ) from error
+
+
+def _split(model: str) -> tuple[str, str, str]:
+    rest = model.removeprefix("models:/")
+    if "@" in rest:
+        return rest.rpartition("@")
+    return rest.rpartition("/") if "/" in rest else (rest, "@", CHAMPION)
+
+
+@contextmanager
+def champion_lock(name: str) -> Iterator[None]:
+    """Held while a champion is changed; dies with its process."""
+    with exclusive(home() / "locks" / f"champion-{name}.lock"):
+        yield
+
+
+def promote(client: MlflowClient, name: str, version: str, *, expected: str, reason: str) -> Change:
+    """Make a version champion if the champion still is ``expected`` (a version, or empty for none).
+
+    Raises ChampionChangedError where another one is champion by now, RegistryError where there is no such
+    version.
+    """
+    version = str(resolve(client, f"models:/{name}/{version}").version)
+    return _change(client, name, version, expected=expected, action="promote", reason=reason)
+
+
+def rollback(client: MlflowClient, name: str, *, reason: str) -> Change:
+    """Make the former champion champion again: the version that the present one replaced.
+
+    Raises RegistryError where there is no champion, or none before it.
+    """
+    present = version_of(client, name, CHAMPION)
+    if present is None:
+        raise RegistryError(f"models:/{name} has no champion to roll back from")
+    former = present.tags.get(REPLACED, "")
+    if not former:
+        raise RegistryError(
+            f"models:/{name}/{present.version} is the first champion: there is none before it"
+        )
+    return _change(client, name, former, expected=str(present.version), action="rollback", reason=reason)
+
+
+def _change(
+    client: MlflowClient, name: str, version: str, *, expected: str, action: str, reason: str
+) -> Change:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    change = Change(name, version, expected, action, reason, now)
+    with champion_lock(name):
+        _expect(client, name, expected)
+        claim = f"{version} {uuid.uuid4().hex}"
+        client.set_registered_model_tag(name, CLAIM, claim)
+        _expect(client, name, expected)
+        _expect_claim(client, name, claim)
+        client.set_registered_model_alias(name, CHAMPION, version)
+        _expect_claim(client, name, claim)
+        if action == "promote":
+            client.set_model_version_tag(name, version, REPLACED, expected)
+        _record(client, change)
+    return change
+
+
+def _expect(client: MlflowClient, name: str, expected: str) -> None:
+    present = version_of(client, name, CHAMPION)
+    found = str(present.version) if present is not None else ""
+    if found != expected:
+        raise ChampionChangedError(
+            f"models:/{name}: the champion is {found or 'none'}, not {expected or 'none'} as compared with; "
+            f"compare with the present one"
+        )
+
+
+def _expect_claim(client: MlflowClient, name: str, claim: str) -> None:
+    if client.get_registered_model(name).tags.get(CLAIM) != claim:
+        raise ChampionChangedError(
+            f"models:/{name}: another process changed the champion at the same moment; look at both versions"
+        )
+
+
+def _record(client: MlflowClient, change: Change) -> None:
+    """Keep the last changes on the registered model, and this one on its version."""
+    entry = {"action": change.action, "version": change.version, "replaced": change.replaced, "at": change.at}
+    kept = [*history(client, change.name), {**entry, "reason": change.reason[:160]}][-HISTORY_KEPT:]
+    client.set_registered_model_tag(change.name, HISTORY, json.dumps(kept, ensure_ascii=False))
+    client.set_model_version_tag(change.name, change.version, f"{TAG}{change.action}d", change.at)
+    if change.action == "rollback":
+        client.set_model_version_tag(change.name, change.replaced, f"{TAG}rolled_back", change.reason[:500])
+
+
+def history(client: MlflowClient, name: str) -> list[dict[str, str]]:
+    """The champion's last changes, oldest first: action, version, replaced, at, reason."""
+    kept: list[dict[str, str]] = json.loads(client.get_registered_model(name).tags.get(HISTORY, "[]"))
+    return kept
+
+
+def version_artifact(model: str) -> tuple[str, str]:
+    """Kind and key of the artifact that a registered version's weights are in.
+
+    Raises RegistryError where there is no such version, or it was not registered from here.
+    """
+    version = resolve(connect(), model)
+    kind, _, key = version.tags.get(f"{TAG}model_artifact", "").partition("/")
+    if not key:
+        raise RegistryError(
+            f"{model} does not say which artifact it was made from: it was not registered here"
+        )
+    return kind, key
+
+
+def registered_artifacts() -> Iterator[tuple[str, str]]:
+    """Kind and key of every artifact that a registered version needs, in every model of the registry."""
+    uri = tracking_uri()
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        return
+    client, page = connect(), ""
+    while True:
+        versions = client.search_model_versions("", max_results=1000, page_token=page or None)
+        for version in versions:
+            for tag in ARTIFACT_TAGS:
+                kind, _, key = version.tags.get(TAG + tag, "").partition("/")
+                if key:
+                    yield kind, key
+        page = versions.token
+        if not page:
+            return
