@@ -180,7 +180,10 @@ class IngestConfig(StageConfig):
     """How sources are fetched, cut into parts and read."""
 
     crawl: CrawlConfig = Field(
-        CrawlConfig(), title="Crawl", description="For crawl:, http(s): and pydoc: sources."
+        CrawlConfig(),
+        title="Crawl",
+        description="For crawl:, pydoc: and https: sources.",
+        json_schema_extra=SPEED_ONLY,  # fetching takes it as an argument of its own
     )
     max_record_bytes: int = Field(
         16 * 2**20,
@@ -190,17 +193,26 @@ class IngestConfig(StageConfig):
         le=2**30,
     )
     unit_bytes: int = Field(
-        256 * 2**20,
-        title="Largest work unit",
-        description="Bytes of a compressed WARC that one task takes; a larger file is cut, so that a lost "
-        "worker costs a part of it: 65,536 up.",
+        32 * 2**20,
+        title="Work unit",
+        description="Bytes of a compressed WARC after which what is done is kept, so that a kill costs "
+        "seconds however large the file: 65,536 up.",
         ge=65536,
+        json_schema_extra=SPEED_ONLY,
     )
     max_rows: int = Field(
         0,
         title="Most rows",
         description="Rows taken at most from a JSONL, Parquet or Hugging Face source; 0 takes all.",
         ge=0,
+    )
+    max_failed_share: float = Field(
+        0.2,
+        title="Largest share of failed records",
+        description="Share of a source's records that may be broken or fail in the parser before the part is "
+        "refused, so that no loss is silent: 0 to 1. Other types and statuses than pages do not count.",
+        ge=0,
+        le=1,
     )
     text_field: str = Field(
         "text",
@@ -224,6 +236,7 @@ class IngestConfig(StageConfig):
         title="Common Crawl's address",
         description="Where cc:// sources are fetched from: a mirror with the same layout can stand in.",
         pattern=r"^https?://.+/$",
+        json_schema_extra=SPEED_ONLY,
     )
     parallel: ParallelConfig = Field(
         ParallelConfig(),
@@ -231,6 +244,11 @@ class IngestConfig(StageConfig):
         description="Speed only: nothing here changes what comes out.",
         json_schema_extra=SPEED_ONLY,
     )
+
+    def for_files(self) -> CrawlConfig:
+        """What of the crawl's settings a download of one file depends on, so that others do not matter."""
+        kept = {"user_agent", "max_redirects", "retries", "allow_hosts", "max_age_hours", "backoff_seconds"}
+        return CrawlConfig(**{name: getattr(self.crawl, name) for name in kept})
 
     @property
     def limits(self) -> ReadLimits:

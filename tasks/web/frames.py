@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from io import DEFAULT_BUFFER_SIZE, BytesIO, RawIOBase
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol
+from typing import BinaryIO, Literal, Protocol, cast
 
 import zstandard
 
@@ -122,7 +122,7 @@ class ZstdFrame:
         trained = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
         engine = zstandard.ZstdDecompressor(dict_data=trained, max_window_size=ZSTD_MAX_WINDOW)
         self._slice = _FileSlice(file, offset, length)
-        self._stream = engine.stream_reader(self._slice, read_size=CHUNK)
+        self._stream = engine.stream_reader(cast(BinaryIO, self._slice), read_size=CHUNK)
 
     @property
     def consumed(self) -> int:

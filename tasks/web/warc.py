@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -70,7 +70,7 @@ def read_warc(
 
 def _read_frame(
     file: BinaryIO, compression: Compression, offset: int, stop: int, limits: ReadLimits, dictionary: bytes
-) -> Iterator[WarcRecord | Fault]:
+) -> Generator[WarcRecord | Fault, None, int | None]:
     """Yield one frame's records; return the next frame's offset, or None at the end."""
     try:
         frame = open_frame(file, compression, offset, dictionary)

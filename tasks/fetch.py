@@ -1,0 +1,141 @@
+"""Stage ``fetch``: what is somewhere else is brought here: crawls as WARC, remote files as they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from storage.artifacts import Artifact, digest_json
+from storage.store import Store, open_store
+from tasks.fingerprint import canonical
+from tasks.stage import StageRun, stage
+from tasks.web.buckets import copy_object
+from tasks.web.config import CrawlConfig, IngestConfig
+from tasks.web.crawl import CrawlReport, crawl
+from tasks.web.download import download
+from tasks.web.freshness import is_fresh
+from tasks.web.pydoc_site import HOST, pydoc_crawl, pydoc_server
+from tasks.web.sources import SourceRef, resolve_all
+
+REPORT = "report.json"
+VERSION = "version.json"
+FAILURES_LISTED = 1000
+
+
+@stage("fetch", summary="Crawl a site into WARC, or bring a remote file here", resumable=True)
+def fetch(run: StageRun, source: SourceRef, config: CrawlConfig, asked: str) -> dict[str, Any]:
+    """Fetch one source. ``asked`` says as of when: it makes a later fetch another artifact."""
+    previous = latest_fetch(run.store, source)
+    earlier = run.open(previous) if previous else None
+    if source.kind in ("crawl", "pydoc"):
+        return _crawl(run, source, config, earlier)
+    return _file(run, source, config, earlier)
+
+
+def _crawl(run: StageRun, source: SourceRef, config: CrawlConfig, earlier: Path | None) -> dict[str, Any]:
+    for left in run.path.glob("*"):
+        left.unlink()  # of a crawl that was cut off
+    if source.kind == "pydoc":
+        seeds, settings = pydoc_crawl(source.seeds, config)
+        with pydoc_server() as port:
+            report = crawl(seeds, settings, run.path, run.progress, earlier, {HOST: port})
+    else:
+        report = crawl(source.seeds, config, run.path, run.progress, earlier)
+    if not report.pages:
+        raise _nothing(source, report)
+    run.identity = report.identity
+    failures = [asdict(failure) for failure in report.failures[:FAILURES_LISTED]]
+    (run.path / REPORT).write_text(json.dumps(failures, indent=1, ensure_ascii=False), encoding="utf-8")
+    run.log.info("%s: %d pages, %d of them unchanged", source.name, report.pages, report.unchanged)
+    return {
+        "documents": report.pages,
+        "source": source.name,
+        "kind": "crawl",
+        "unchanged": report.unchanged,
+        "bytes": report.bytes,
+        "ended": report.ended,
+        "statuses": dict(sorted(report.statuses.items())),
+        "skipped": {name: count for name, count in sorted(report.skipped.items()) if count},
+        "failed": len(report.failures),
+    }
+
+
+def _nothing(source: SourceRef, report: CrawlReport) -> ConnectionError | ValueError:
+    """Why a crawl has no page at all; of a kind that is tried again where the network was at fault."""
+    first = report.failures[0] if report.failures else None
+    if first is None:
+        why = "robots.txt forbids it" if report.skipped["robots"] else "no address could be asked for"
+    else:
+        why = f"{first.url}: {first.reason}: {first.detail}"
+    kind = ConnectionError if first and first.reason in ("network", "timed_out") else ValueError
+    return kind(f"the crawl of {source.name} got no page: {why}")
+
+
+def _file(run: StageRun, source: SourceRef, config: CrawlConfig, earlier: Path | None) -> dict[str, Any]:
+    path, version = run.path / source.name, source.fingerprint
+    if source.kind == "s3":
+        copy_object(source.seeds[0], path, run.progress)
+    else:
+        known = _known_version(earlier)
+        found = download(source.seeds[0], path, config, run.progress, known)
+        if found is None and earlier:
+            path.hardlink_to(earlier / source.name)
+        version = known if found is None else found
+    (run.path / VERSION).write_text(json.dumps({"version": version}), encoding="utf-8")
+    run.volatile.add(VERSION)
+    return {"documents": None, "source": source.name, "kind": "file", "bytes": path.stat().st_size}
+
+
+def _known_version(earlier: Path | None) -> str:
+    if earlier is None or not (earlier / VERSION).exists():
+        return ""
+    return str(json.loads((earlier / VERSION).read_text(encoding="utf-8"))["version"])
+
+
+def latest_fetch(store: Store, source: SourceRef) -> Artifact | None:
+    """The newest artifact of the same source, whenever and however it was fetched."""
+    wanted = canonical(source, "source")
+    found = [a for a in store.artifacts("fetch") if a.recipe.inputs.get("source") == wanted]
+    return found[-1] if found else None
+
+
+def asked_at(store: Store, source: SourceRef, config: CrawlConfig, now: datetime, *, keep: bool) -> str:
+    """As of when a source is to be fetched: the last time it was asked for, while that is fresh, else now.
+
+    So a run within ``max_age_hours`` takes what there is, or goes on with what was cut off, and a later one
+    asks again. Files that never change under their address (a bucket's versions, Common Crawl) have no time.
+    With ``keep`` the time is written down for the next run; a plan does not.
+    """
+    if source.kind in ("s3", "commoncrawl"):
+        return ""
+    name = f"asked/{digest_json(canonical(source, 'source'))[:32]}"
+    note = store.read_note(name)
+    if note and is_fresh(datetime.fromisoformat(note["at"]), timedelta(hours=config.max_age_hours), now):
+        return str(note["at"])
+    at = now.astimezone(UTC).isoformat(timespec="seconds")
+    if keep:
+        store.write_note(name, {"at": at, "source": source.uri})
+    return at
+
+
+def open_sources(
+    sources: Sequence[str], config: IngestConfig, cache: Path | None, *, keep: bool = True
+) -> list[tuple[str, SourceRef | Artifact]]:
+    """Name and part of everything that ``ingest`` is to read; what is remote is fetched first.
+
+    ``keep`` is False while a plan is being made. Raises SourceError before any work where a source string
+    names nothing, and what the fetch of a source raises.
+    """
+    parts: list[tuple[str, SourceRef | Artifact]] = []
+    for source in resolve_all(list(sources), config, cache):
+        part: SourceRef | Artifact = source
+        if source.fetched:
+            settings = config.crawl if source.kind in ("crawl", "pydoc") else config.for_files()
+            asked = asked_at(open_store(), source, settings, datetime.now(UTC), keep=keep)
+            part = fetch(source, settings, asked)
+        parts.append((source.name, part))
+    return parts

@@ -1,0 +1,240 @@
+"""Stage ``ingest``: one source's records become documents; what cannot be had is kept with its reason."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from storage.artifacts import Artifact
+from storage.documents import PartWriter, read_rows
+from storage.schemas import DOCUMENTS, REJECTS
+from tasks.pool import Failure, map_isolated
+from tasks.stage import StageRun, stage
+from tasks.text.extract import Extracted
+from tasks.text.extract_config import ExtractConfig
+from tasks.text.pages import clean_text, extract_page
+from tasks.web.config import IngestConfig
+from tasks.web.readers import kind_of, read_source, work_units
+from tasks.web.records import Fault, Record
+from tasks.web.sources import SourceRef
+from tasks.web.urls import host_of
+
+DOCUMENTS_FILE = "documents.parquet"
+REJECTS_FILE = "rejects.parquet"
+EXCERPT = 200
+WORKER_MEMORY = 4 * 2**30
+NOT_PAGES = frozenset({"http_status", "not_html", "record_type", "empty", "no_text", "too_large"})
+"""Reasons that say what a source holds; all others say that something is broken."""
+FEWEST_TO_JUDGE = 20
+ROW_KINDS = frozenset({"jsonl", "parquet", "hf"})
+
+
+class TooManyFailuresError(ValueError):
+    """So much of a source is broken that going on would lose it in silence."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a source's bytes are and how to read them."""
+
+    name: str
+    kind: str
+    path: Path
+    uri: str = ""
+
+
+@stage("ingest", summary="Read a source and take the main text out of its pages", resumable=True)
+def ingest(
+    run: StageRun,
+    source: SourceRef | Artifact,
+    config: IngestConfig,
+    extraction: ExtractConfig = ExtractConfig(),  # noqa: B008 (frozen)
+) -> dict[str, Any]:
+    """Write ``documents.parquet`` and ``rejects.parquet`` from one local source or one fetched artifact.
+
+    Work is kept unit by unit, so that a run that was killed goes on where it was.
+    """
+    place = _place(run, source)
+    units = work_units(place.path, place.kind, config)
+    done = _kept_units(run.path / ".units", units)
+    for number, (start, end) in enumerate(units):
+        base = run.path / ".units" / f"{number:06}"
+        if number not in done:
+            records = read_source(place.path, place.uri, place.kind, config, start, end, place.name)
+            ready = place.kind == "wet" or (place.kind in ROW_KINDS and not config.html_field)
+            _unit(records, base, config, extraction, ready=ready)
+        run.progress(number + 1, len(units), "units")
+    reasons = _merge(run, len(units))
+    documents = run.rows[DOCUMENTS_FILE]
+    _judge(place, documents, reasons, config)
+    if not reasons.total():
+        run.log.info("%s: %d documents", place.name, documents)
+    else:
+        run.log.info("%s: %d documents, %d rejects", place.name, documents, reasons.total())
+    return {
+        "records": documents + reasons.total(),
+        "documents": documents,
+        "rejects": reasons.total(),
+        "reasons": dict(sorted(reasons.items())),
+        "source": place.name,
+    }
+
+
+def _place(run: StageRun, source: SourceRef | Artifact) -> Place:
+    if isinstance(source, SourceRef):
+        return Place(source.name, source.kind, Path(source.uri), source.uri)
+    folder, name = run.open(source), str(source.stats["source"])
+    if source.stats["kind"] == "crawl":
+        return Place(name, "crawl", folder)
+    return Place(name, kind_of(name), folder / name)
+
+
+def _kept_units(folder: Path, units: list[tuple[int, int | None]]) -> set[int]:
+    """Numbers of the units that an earlier attempt finished; none where it cut the source otherwise."""
+    plan = folder / "plan.json"
+    said = json.dumps(units)
+    if not plan.exists() or plan.read_text(encoding="utf-8") != said:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        plan.write_text(said, encoding="utf-8")
+    return {int(path.name.partition(".")[0]) for path in folder.glob("*.done")}
+
+
+def _unit(
+    records: Iterator[Record | Fault],
+    base: Path,
+    config: IngestConfig,
+    extraction: ExtractConfig,
+    *,
+    ready: bool,
+) -> None:
+    with (
+        PartWriter(base.with_suffix(".documents"), DOCUMENTS) as documents,
+        PartWriter(base.with_suffix(".rejects"), REJECTS) as rejects,
+    ):
+        found = text_rows(records, extraction) if ready else page_rows(records, config, extraction)
+        for row in found:
+            (rejects if "reason" in row else documents).write(row)
+    base.with_suffix(".done").touch()
+
+
+def text_rows(records: Iterator[Record | Fault], extraction: ExtractConfig) -> Iterator[dict[str, Any]]:
+    """Documents and rejects (those have a ``reason``) of records that are text already, in their order."""
+    for record in records:
+        if isinstance(record, Fault):
+            yield reject(record)
+        else:
+            yield _row(record, extract_page(record, extraction), None)
+
+
+def page_rows(
+    records: Iterator[Record | Fault], config: IngestConfig, extraction: ExtractConfig
+) -> Iterator[dict[str, Any]]:
+    """Documents and rejects of records that are pages, in their order.
+
+    Pages go through worker processes, where a crash or an endless loop of the parser costs one page.
+    """
+    waiting: deque[tuple[int, Fault]] = deque()
+    numbers: deque[int] = deque()
+
+    def pages() -> Iterator[Record]:
+        for number, record in enumerate(records):
+            if isinstance(record, Fault):
+                waiting.append((number, record))
+            else:
+                numbers.append(number)
+                yield record
+
+    outcomes = map_isolated(
+        partial(extract_page, config=extraction),
+        pages(),
+        workers=config.parallel.workers or os.cpu_count() or 1,
+        timeout_s=config.parallel.page_seconds,
+        memory_bytes=WORKER_MEMORY,
+    )
+    for outcome in outcomes:
+        number = numbers.popleft()
+        while waiting and waiting[0][0] < number:
+            yield reject(waiting.popleft()[1])
+        yield _row(outcome.item, outcome.value, outcome.error)
+    for _, fault in waiting:
+        yield reject(fault)
+
+
+def _row(record: Record, found: Extracted | None, error: Failure | None) -> dict[str, Any]:
+    if found is not None and found.text:
+        return document(record, found)
+    if error is not None:
+        return reject(Fault(record.url, record.offset, error.reason, error.detail))
+    return reject(Fault(record.url, record.offset, "no_text", "the page has no main content"))
+
+
+def document(record: Record, found: Extracted) -> dict[str, Any]:
+    """A row of DOCUMENTS."""
+    url = clean_text(record.url)
+    return {
+        "doc_id": hashlib.sha256(f"{url}\n{found.text}".encode()).hexdigest(),
+        "url": url,
+        "domain": host_of(url),
+        "fetched_at": record.fetched_at,
+        "source_file": record.source_file,
+        "source_offset": record.offset,
+        "title": found.title or clean_text(record.title),
+        "date": found.date or clean_text(record.date),
+        "author": found.author or clean_text(record.author),
+        "charset": found.charset,
+        "language": "",
+        "language_score": None,
+        "text": found.text,
+        "signals": [],
+    }
+
+
+def reject(fault: Fault) -> dict[str, Any]:
+    """A row of REJECTS; without a text, its ``doc_id`` is over the address and the place."""
+    url = clean_text(fault.url)
+    return {
+        "doc_id": hashlib.sha256(f"{url}\n{fault.offset}\n{fault.reason}".encode()).hexdigest(),
+        "url": url,
+        "domain": host_of(url),
+        "language": "",
+        "stage": "ingest",
+        "reason": fault.reason,
+        "value": None,
+        "threshold": None,
+        "detail": clean_text(f"{fault.detail} (at {fault.offset})")[:1000],
+        "excerpt": "",
+    }
+
+
+def _merge(run: StageRun, units: int) -> Counter[str]:
+    """One file of documents and one of rejects from the units' files; how many rejects, by reason."""
+    reasons: Counter[str] = Counter()
+    for kind, name, schema in (("documents", DOCUMENTS_FILE, DOCUMENTS), ("rejects", REJECTS_FILE, REJECTS)):
+        with PartWriter(run.path / name, schema) as merged:
+            for number in range(units):
+                for row in read_rows(run.path / ".units" / f"{number:06}.{kind}"):
+                    merged.write(row)
+                    if kind == "rejects":
+                        reasons[row["reason"]] += 1
+        run.rows[name] = merged.rows
+    return reasons
+
+
+def _judge(place: Place, documents: int, reasons: Counter[str], config: IngestConfig) -> None:
+    broken = {name: count for name, count in reasons.most_common() if name not in NOT_PAGES}
+    total, failed = documents + reasons.total(), sum(broken.values())
+    if total >= FEWEST_TO_JUDGE and failed > config.max_failed_share * total:
+        listed = ", ".join(f"{name} {count}" for name, count in broken.items())
+        raise TooManyFailuresError(
+            f"{place.name}: {failed} of {total} records are broken or failed ({listed}); "
+            f"ingest.max_failed_share allows {config.max_failed_share:g}. Mend the source, or allow more."
+        )

@@ -1,0 +1,56 @@
+"""One record of a source turned into a document's text: what ingestion's workers run."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Protocol
+
+from tasks.text.extract import Extracted, extract
+from tasks.text.extract_config import ExtractConfig
+
+
+class PageLike(Protocol):
+    """What of a record extraction needs; either ``content`` or ``text`` is set."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def content(self) -> bytes | None: ...
+    @property
+    def text(self) -> str | None: ...
+    @property
+    def charset(self) -> str: ...
+
+
+def extract_page(page: PageLike, config: ExtractConfig) -> Extracted:
+    """The main text and metadata of a record, in Unicode NFC.
+
+    Raises ExtractionError with the reason where there is none; ready text is only made clean.
+    """
+    if page.text is not None:
+        return Extracted(clean_text(page.text), "", "", "", "", "utf-8")
+    found = extract(
+        page.content or b"",
+        url=page.url,
+        charset=page.charset,
+        mode=config.mode,
+        max_bytes=config.max_bytes,
+        max_depth=config.max_depth,
+    )
+    return Extracted(
+        unicodedata.normalize("NFC", found.text),
+        unicodedata.normalize("NFC", found.title),
+        found.date,
+        unicodedata.normalize("NFC", found.author),
+        found.language_hint,
+        found.charset,
+    )
+
+
+def clean_text(text: str) -> str:
+    """Text as documents hold it: NFC, plain line ends, no control characters or lone surrogates."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").translate(_DROPPED)
+    return unicodedata.normalize("NFC", text.encode("utf-8", "ignore").decode("utf-8")).strip()
+
+
+_DROPPED = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 127, 65279, 65534, 65535])

@@ -1,0 +1,91 @@
+"""Objects in S3 and what speaks its language, by address and glob: ``s3://bucket/prefix/*.warc.gz``.
+
+Credentials, region and endpoint come from the AWS_… environment, as for every other tool.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+PIECE = 8 * 2**20
+
+
+class BucketError(ConnectionError):
+    """A bucket or object that cannot be had."""
+
+
+@dataclass(frozen=True)
+class BucketObject:
+    """One object and what tells whether it changed."""
+
+    uri: str
+    key: str
+    version: str
+    size: int
+
+
+def list_objects(uri: str) -> list[BucketObject]:
+    """The objects that an address, a prefix ending in ``/`` or a glob names, sorted; BucketError else."""
+    bucket, pattern = _split(uri)
+    prefix = pattern if not glob.has_magic(pattern) else pattern[: _first_magic(pattern)]
+    try:
+        found = [meta for batch in obstore.list(_store(bucket), prefix.rpartition("/")[0]) for meta in batch]
+    except (BaseError, OSError) as error:
+        raise BucketError(f"cannot list bucket {bucket!r}: {error}") from error
+    wanted = [meta for meta in found if _matches(str(meta["path"]), pattern)]
+    objects = [
+        BucketObject(
+            f"s3://{bucket}/{m['path']}", m["path"], str(m["e_tag"] or m["last_modified"]), m["size"]
+        )
+        for m in wanted
+    ]
+    return sorted(objects, key=lambda found: found.key)
+
+
+def copy_object(uri: str, path: Path, tell: Callable[[float, float | None, str], None]) -> None:
+    """Bring an object to ``path``, piece by piece, whole or not at all; raises BucketError."""
+    bucket, key = _split(uri)
+    partial = path.with_name(f".{path.name}")
+    try:
+        found = obstore.get(_store(bucket), key)
+        with partial.open("wb") as file:
+            for piece in found.stream(min_chunk_size=PIECE):
+                file.write(piece)
+                tell(file.tell() / 2**20, found.meta["size"] / 2**20, "MB")
+    except BaseError as error:
+        raise BucketError(f"cannot fetch {uri}: {error}") from error
+    partial.rename(path)
+
+
+def _matches(key: str, pattern: str) -> bool:
+    if not pattern or pattern.endswith("/"):
+        return key.startswith(pattern)
+    return fnmatchcase(key, pattern)
+
+
+def _first_magic(pattern: str) -> int:
+    return min(pattern.find(mark) for mark in "*?[" if mark in pattern)
+
+
+def _split(uri: str) -> tuple[str, str]:
+    parts = urlsplit(uri)
+    return parts.netloc, parts.path.lstrip("/")
+
+
+def _store(bucket: str) -> S3Store:
+    """A store of a bucket; plain http is allowed where the endpoint says so."""
+    options: dict[str, Any] = {}
+    if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        options["client_options"] = {"allow_http": True}
+    return S3Store(bucket, **options)

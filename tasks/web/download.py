@@ -1,0 +1,119 @@
+"""A remote file brought here whole: resumed with range requests, retried, refused where it is private."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tasks.web.config import CrawlConfig
+from tasks.web.fetch import RETRY_STATUSES, Fetcher, FetchError, Response
+from tasks.web.urls import canonical_url
+
+PIECE = 8 * 2**20
+"""Bytes asked for at once: what a broken connection costs."""
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+Headers = Sequence[tuple[str, str]]
+Tell = Callable[[float, float | None, str], None]
+
+
+class DownloadError(ConnectionError):
+    """A file that did not come; of a kind that can succeed next time."""
+
+
+class GoneError(ValueError):
+    """A file that the server does not have, or does not give: trying again would not help."""
+
+
+def fetch_bytes(url: str, config: CrawlConfig, limit: int) -> bytes:
+    """The body of one small file; raises DownloadError or GoneError."""
+    return asyncio.run(_small(url, config, limit))
+
+
+def download(
+    url: str, path: Path, config: CrawlConfig, tell: Tell = lambda *_: None, known: str = ""
+) -> str | None:
+    """Bring a file to ``path``, going on from what is there; returns the server's name of its version.
+
+    None, and no file, where the version is still the ``known`` one. Pieces go to ``path`` with a dot before
+    its name until all are there; a file that changed in between is begun again. Raises DownloadError (can
+    succeed next time) or GoneError (cannot).
+    """
+    return asyncio.run(_download(url, path, config, tell, known))
+
+
+async def _small(url: str, config: CrawlConfig, limit: int) -> bytes:
+    async with Fetcher(config) as fetcher:
+        answer = await _get(fetcher, url, (), limit)
+        if answer.status != 200:
+            raise _refusal(url, answer.status)
+        return answer.body
+
+
+async def _download(url: str, path: Path, config: CrawlConfig, tell: Tell, known: str) -> str | None:
+    partial, note = path.with_name(f".{path.name}"), path.with_name(f".{path.name}.version")
+    version = note.read_text() if note.exists() else ""
+    async with Fetcher(config) as fetcher:
+        while True:
+            have = partial.stat().st_size if partial.exists() else 0
+            headers = [("Range", f"bytes={have}-{have + PIECE - 1}"), ("Accept-Encoding", "identity")]
+            if known and not have:
+                headers.append(("If-None-Match", known))
+            answer = await _get(fetcher, url, headers, max(PIECE, config.max_page_bytes))
+            if answer.status == 304 or (known and answer.status in (200, 206) and _version(answer) == known):
+                return None
+            if answer.status == 416 and have:
+                break  # all of it is here
+            if answer.status not in (200, 206):
+                raise _refusal(url, answer.status)
+            found = _version(answer)
+            whole = answer.status == 200
+            if have and found != version and not whole:
+                partial.unlink()
+                version = found
+                continue
+            version = found
+            note.write_text(version)
+            with partial.open("wb" if whole else "ab") as file:
+                file.write(answer.body)
+            have, total = partial.stat().st_size, _total(answer)
+            tell(have / 2**20, total / 2**20 if total else None, "MB")
+            if whole or (total is not None and have >= total):
+                break
+    partial.rename(path)
+    note.unlink()
+    return version
+
+
+async def _get(fetcher: Fetcher, url: str, headers: Headers, limit: int) -> Response:
+    """A response with redirects followed; each is checked as the first address is."""
+    try:
+        for _ in range(fetcher.config.max_redirects + 1):
+            answer = await fetcher.get(url, headers=headers, limit=limit)
+            target = canonical_url(answer.headers.get("location", ""), url)
+            if answer.status not in REDIRECTS or not target:
+                return answer
+            url = target
+    except FetchError as error:
+        kind = DownloadError if error.reason in ("network", "timed_out") else GoneError
+        raise kind(f"{url}: {error.reason}: {error.detail}") from None
+    raise GoneError(f"{url}: more than {fetcher.config.max_redirects} redirects")
+
+
+def _refusal(url: str, status: int) -> Exception:
+    kind = DownloadError if status in RETRY_STATUSES else GoneError
+    return kind(f"{url}: the server answers {status}")
+
+
+def _version(answer: Response) -> str:
+    headers = answer.headers
+    return headers.get("etag") or f"{headers.get('last-modified', '')} {_total(answer) or ''}".strip()
+
+
+def _total(answer: Response) -> int | None:
+    if answer.status == 206:
+        found = re.fullmatch(r"bytes \d+-\d+/(\d+)", answer.headers.get("content-range", ""))
+        return int(found[1]) if found else None
+    return len(answer.body)

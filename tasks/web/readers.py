@@ -1,0 +1,132 @@
+"""One way to read every kind of source: an iterator of records and faults, in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tasks.web.config import IngestConfig
+from tasks.web.crawl_index import INDEX, read_entry, read_index
+from tasks.web.payload import PayloadError, checked_type, to_record
+from tasks.web.records import Fault, ReadLimits, Record
+from tasks.web.rows import parquet_groups, read_dataset, read_jsonl, read_parquet
+from tasks.web.warc import WarcRecord, read_warc, units
+
+HTML_SUFFIXES = frozenset({".html", ".htm", ".xhtml"})
+FILES_A_UNIT = 512
+KIND_OF_SUFFIX = {
+    ".warc": "warc",
+    ".arc": "warc",
+    ".wet": "wet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+}
+
+
+def kind_of(name: str) -> str:
+    """The kind of a file by its name (``page.warc.gz`` is ``warc``), or an empty string."""
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes[-3:]]
+    for suffix in reversed(suffixes):
+        if suffix not in (".gz", ".zst"):
+            return KIND_OF_SUFFIX.get(suffix, "")
+    return ""
+
+
+def work_units(path: Path, kind: str, config: IngestConfig) -> list[tuple[int, int | None]]:
+    """Ranges of a source that :func:`read_records` can read one by one, in order, in any process."""
+    if kind in ("warc", "wet"):
+        return list(units(path, config.unit_bytes))
+    if kind == "parquet":
+        return [(group, group + 1) for group in range(parquet_groups(path))]
+    if kind in ("crawl", "html"):
+        count = len(read_index(path)) if kind == "crawl" else len(html_files(path))
+        return [(i, i + FILES_A_UNIT) for i in range(0, max(1, count), FILES_A_UNIT)]
+    return [(0, None)]
+
+
+def read_records(
+    path: Path, kind: str, config: IngestConfig, start: int = 0, end: int | None = None, name: str = ""
+) -> Iterator[Record | Fault]:
+    """Every record of a source, or of one of its :func:`work_units`, with faults where they occur.
+
+    ``name`` stands as ``source_file`` in the records; the file's own name where it is empty. Raises
+    ValueError for a kind that is not known and OSError where the source itself cannot be read.
+    """
+    name = name or path.name
+    limits = config.limits
+    if kind in ("warc", "wet"):
+        yield from _warc(path, name, limits, start, end)
+    elif kind == "crawl":
+        yield from _crawl(path, name, limits, start, end)
+    elif kind == "html":
+        yield from _html(path, name, limits, start, end)
+    elif kind == "jsonl":
+        yield from read_jsonl(path, name, config)
+    elif kind == "parquet":
+        yield from read_parquet(path, name, config, start, end)
+    else:
+        kinds = ", ".join(sorted(set(KIND_OF_SUFFIX.values())))
+        raise ValueError(f"{path} cannot be read as {kind!r}; what can be read: {kinds}, crawl")
+
+
+def read_source(
+    path: Path, uri: str, kind: str, config: IngestConfig, start: int, end: int | None, name: str
+) -> Iterator[Record | Fault]:
+    """As :func:`read_records`, and Hugging Face datasets, which have an address and no path."""
+    if kind == "hf":
+        return read_dataset(uri, name, config)
+    return read_records(path, kind, config, start, end, name)
+
+
+def _warc(path: Path, name: str, limits: ReadLimits, start: int, end: int | None) -> Iterator[Record | Fault]:
+    for found in read_warc(path, limits, start, end):
+        record = to_record(found, name, limits) if isinstance(found, WarcRecord) else found
+        if record is not None:
+            yield record
+
+
+def _crawl(
+    folder: Path, name: str, limits: ReadLimits, start: int, end: int | None
+) -> Iterator[Record | Fault]:
+    """A crawl's pages in the order of discovery, unchanged ones from the earlier crawl that stored them."""
+    entries = read_index(folder)
+    if not entries and not (folder / INDEX).exists():
+        yield Fault("", 0, "missing_file", f"{folder} has no {INDEX}")
+    for entry in entries[start:end]:
+        found = read_entry(folder, entry, limits)
+        record = to_record(found, f"{name}/{entry.file}", limits) if isinstance(found, WarcRecord) else found
+        if record is not None:
+            yield record
+
+
+def html_files(path: Path) -> list[Path]:
+    """The HTML files of a folder (or the one file), sorted."""
+    if path.is_file():
+        return [path]
+    return sorted(found for found in path.rglob("*") if found.suffix.lower() in HTML_SUFFIXES)
+
+
+def _html(path: Path, name: str, limits: ReadLimits, start: int, end: int | None) -> Iterator[Record | Fault]:
+    """Each file as a page; its address is ``file:///NAME/PATH``, the same wherever the folder lies."""
+    for number, file in enumerate(html_files(path)[start:end], start):
+        inside = "" if path.is_file() else f"/{file.relative_to(path).as_posix()}"
+        url = f"file:///{name}{inside}"
+        try:
+            content = _page_bytes(file, limits)
+            yield Record(url, content, None, checked_type("text/html", content), "", None, name, number)
+        except PayloadError as error:
+            yield Fault(url, number, error.reason, error.detail)
+        except OSError as error:
+            yield Fault(url, number, "unreadable", str(error))
+
+
+def _page_bytes(file: Path, limits: ReadLimits) -> bytes:
+    size = file.stat().st_size
+    if size > limits.record_bytes:
+        raise PayloadError("too_large", f"{size} bytes, {limits.record_bytes} allowed")
+    return file.read_bytes()

@@ -1,0 +1,179 @@
+"""Sources in rows: JSON lines, Parquet and Hugging Face datasets; a bad row costs itself alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.web.config import IngestConfig
+from tasks.web.frames import FrameError, compression_of, open_frame, zstd_dictionary
+from tasks.web.records import Fault, Record
+
+ROWS_AT_ONCE = 64
+
+
+def row_record(row: Any, number: int, source: str, config: IngestConfig) -> Record | Fault:
+    """A row (a mapping) as a record: its page where the config names a column for one, else its text."""
+    if not isinstance(row, Mapping):
+        return Fault("", number, "bad_row", f"not an object but {type(row).__name__}")
+    url = row.get(config.url_field)
+    url = _clean(url) if isinstance(url, str) and url else f"file:///{source}#{number}"
+    page = row.get(config.html_field) if config.html_field else None
+    text = row.get(config.text_field)
+    content: bytes | None = None
+    if page is not None:
+        content, text = (page.encode("utf-8", "replace") if isinstance(page, str) else bytes(page)), None
+    elif not isinstance(text, str):
+        columns = ", ".join(sorted(map(str, row))[:12])
+        return Fault(url, number, "no_text", f"no text in column {config.text_field!r}; columns: {columns}")
+    else:
+        text = _clean(text)
+    if len(content or text or "") > config.max_record_bytes:
+        return Fault(url, number, "too_large", f"a row over {config.max_record_bytes}")
+    media_type = "text/plain" if content is None else "text/html"
+    charset = "utf-8" if isinstance(page, str) else ""
+    title, date, author = (_clean(row[k]) if isinstance(row.get(k), str) else "" for k in _SAID)
+    return Record(
+        url, content, text, media_type, charset, None, source, number, title=title, date=date, author=author
+    )
+
+
+_SAID = ("title", "date", "author")
+
+
+def _clean(text: str) -> str:
+    """Text that UTF-8 can hold: JSON may spell out lone surrogates."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def read_jsonl(path: Path, name: str, config: IngestConfig) -> Iterator[Record | Fault]:
+    """Rows of a .jsonl file, plain, gzip or zstd; the offset is the line's number, from 0."""
+    for number, line in enumerate(_lines(path, config.max_record_bytes)):
+        if config.max_rows and number >= config.max_rows:
+            return
+        if isinstance(line, Fault):
+            yield Fault(line.url, number, line.reason, line.detail)
+        elif line.strip():
+            yield _json_record(line, number, name, config)
+
+
+def _json_record(line: bytes, number: int, name: str, config: IngestConfig) -> Record | Fault:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Fault("", number, "bad_json", f"line {number + 1}: {error}")
+    return row_record(row, number, name, config)
+
+
+def _lines(path: Path, limit: int) -> Iterator[bytes | Fault]:
+    """Lines of at most ``limit`` bytes; a longer one, or a break in the file, is a fault in its place."""
+    buffer, too_long = bytearray(), False
+    for piece in _pieces(path):
+        if isinstance(piece, Fault):
+            yield piece
+            continue
+        start = 0
+        while (end := piece.find(b"\n", start)) >= 0:
+            buffer += piece[start:end]
+            if too_long or len(buffer) > limit:
+                yield Fault("", 0, "too_large", f"a line over {limit} bytes")
+            else:
+                yield bytes(buffer)
+            buffer, too_long, start = bytearray(), False, end + 1
+        buffer += piece[start:]
+        if len(buffer) > limit:
+            buffer, too_long = bytearray(), True
+    if too_long:
+        yield Fault("", 0, "too_large", f"a line over {limit} bytes")
+    elif buffer:
+        yield bytes(buffer)
+
+
+def _pieces(path: Path) -> Iterator[bytes | Fault]:
+    """The decompressed bytes of a file, frame after frame, up to the first that is broken."""
+    compression, size = compression_of(path), path.stat().st_size
+    with path.open("rb") as file:
+        dictionary, offset = zstd_dictionary(file) if compression == "zstd" else (b"", 0)
+        while offset < size:
+            try:
+                frame = open_frame(file, compression, offset, dictionary)
+                while piece := frame.read():
+                    yield piece
+            except FrameError as error:
+                yield Fault("", offset, error.reason, error.detail)
+                return
+            offset += frame.consumed
+
+
+def read_parquet(
+    path: Path, name: str, config: IngestConfig, start: int = 0, end: int | None = None
+) -> Iterator[Record | Fault]:
+    """Rows of a Parquet file's row groups ``start`` to ``end``; the offset is the row's number, from 0."""
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        yield Fault("", 0, "bad_parquet", str(error)[:200])
+        return
+    with file:
+        wanted = [config.text_field, config.url_field, config.html_field, *_SAID]
+        columns = [column for column in dict.fromkeys(wanted) if column in file.schema_arrow.names]
+        number = sum(file.metadata.row_group(i).num_rows for i in range(start))
+        for group in range(start, file.num_row_groups if end is None else end):
+            following = number + file.metadata.row_group(group).num_rows
+            try:
+                for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns):
+                    for row in batch.to_pylist():
+                        if config.max_rows and number >= config.max_rows:
+                            return
+                        yield row_record(row, number, name, config)
+                        number += 1
+            except (pa.ArrowException, OSError) as error:
+                yield Fault("", number, "bad_parquet", f"row group {group}: {error!s:.200}")
+            number = following
+
+
+def parquet_groups(path: Path) -> int:
+    """Row groups of a Parquet file; 1 where it cannot be opened, so that the fault is met when reading."""
+    try:
+        with pq.ParquetFile(path) as file:
+            return max(1, int(file.num_row_groups))
+    except (pa.ArrowException, OSError):
+        return 1
+
+
+def read_dataset(uri: str, name: str, config: IngestConfig) -> Iterator[Record | Fault]:
+    """Rows of a Hugging Face dataset, streamed: ``hf://NAME-OR-FOLDER?config=…&split=train&revision=…``.
+
+    Raises what ``datasets`` raises where the dataset cannot be had at all.
+    """
+    import datasets
+
+    path, options = parse_dataset(uri)
+    stream = datasets.load_dataset(
+        path,
+        options.get("config"),
+        split=options.get("split", "train"),
+        revision=options.get("revision"),
+        streaming=True,
+    )
+    rows = iter(stream)
+    number = 0
+    while not config.max_rows or number < config.max_rows:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        yield row_record(row, number, name, config)
+        number += 1
+
+
+def parse_dataset(uri: str) -> tuple[str, dict[str, str]]:
+    """``hf://owner/name?split=train`` as the dataset's name and its options."""
+    parts = urlsplit(uri)
+    return parts.netloc + parts.path, dict(parse_qsl(parts.query))

@@ -1,0 +1,213 @@
+"""Sources as strings, so that a form, a file and a command line hold the same thing, and what they name.
+
+| string | what it names |
+|---|---|
+| ``pages/*.warc.gz``, ``folder/``, ``text.jsonl`` | local files: WARC, WET, HTML, JSON lines, Parquet |
+| ``crawl:https://site/ https://other/`` | a crawl from these addresses |
+| ``pydoc:stdlib,numpy`` | a crawl of the documentation that this Python serves |
+| ``https://…/file.warc.gz``, ``s3://bucket/prefix/*.warc.gz`` | remote files of the same kinds |
+| ``hf://owner/name?split=train&config=…`` | a Hugging Face dataset (or a local one), streamed |
+| ``cc://CC-MAIN-2024-22?files=10&kind=wet`` | files of a Common Crawl, spread evenly over it |
+"""
+
+from __future__ import annotations
+
+import glob
+import sys
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.web.common_crawl import CommonCrawlError, chosen_files
+from tasks.web.config import SPEED_ONLY, IngestConfig
+from tasks.web.fingerprints import Fingerprints
+from tasks.web.pydoc_site import PydocError, pydoc_crawl
+from tasks.web.readers import html_files, kind_of
+from tasks.web.rows import parse_dataset
+from tasks.web.urls import canonical_url
+
+Kind = Literal["warc", "wet", "html", "jsonl", "parquet", "crawl", "pydoc", "http", "s3", "hf", "commoncrawl"]
+FETCHED_KINDS = frozenset({"crawl", "pydoc", "http", "s3", "commoncrawl"})
+FORMS = "a path or glob, crawl:https://…, pydoc:stdlib,numpy, https://…, s3://…, hf://…, cc://…"
+
+
+class SourceError(ValueError):
+    """A source string that names nothing that can be read; the message says what to write instead."""
+
+
+class SourceRef(BaseModel):
+    """One thing to read, and what tells whether it changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Stable label: the file's name, the crawl's first address."""
+    kind: Kind
+    uri: str = Field(json_schema_extra=SPEED_ONLY)
+    """Where it is; not part of a cache key, so that a file may move."""
+    fingerprint: str = ""
+    """Digest of the content, or what the server calls its version; empty where only fetching can tell."""
+    seeds: tuple[str, ...] = ()
+    """A crawl's first addresses, or pydoc's packages."""
+
+    @property
+    def fetched(self) -> bool:
+        """Whether it has to be fetched before it can be read."""
+        return self.kind in FETCHED_KINDS
+
+
+def resolve(source: str, config: IngestConfig, cache: Path | None = None) -> list[SourceRef]:
+    """What a source string names, in a fixed order; ``cache`` keeps the digests of local files.
+
+    Raises SourceError naming what is missing, empty or not understood, with the mend.
+    """
+    source = source.strip()
+    scheme, colon, rest = source.partition(":")
+    if colon and rest and scheme.lower() in _SCHEMES:
+        return _SCHEMES[scheme.lower()](source, rest.strip(), config, Fingerprints(cache))
+    if colon and rest.startswith("//"):
+        raise SourceError(f"{source!r}: no source has the scheme {scheme + '://'!r}; a source is {FORMS}")
+    if not source:
+        raise SourceError(f"an empty source; a source is {FORMS}")
+    return _local(source, Fingerprints(cache))
+
+
+def resolve_all(sources: list[str], config: IngestConfig, cache: Path | None = None) -> list[SourceRef]:
+    """What all strings name, each thing once, names made unique; raises SourceError as :func:`resolve`."""
+    found: dict[tuple[str, str], SourceRef] = {}
+    for source in sources:
+        for ref in resolve(source, config, cache):
+            found.setdefault((ref.kind, ref.uri), ref)
+    refs: list[SourceRef] = []
+    taken: dict[str, int] = {}
+    for ref in found.values():
+        count = taken[ref.name] = taken.get(ref.name, 0) + 1
+        refs.append(ref if count == 1 else ref.model_copy(update={"name": f"{ref.name} ({count})"}))
+    return refs
+
+
+def _local(source: str, fingerprints: Fingerprints) -> list[SourceRef]:
+    path = Path(source).expanduser()
+    if glob.has_magic(source) and not path.exists():
+        paths = sorted(Path(found) for found in glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute)
+        if not paths:
+            raise SourceError(f"the glob {source!r} matches no file (looked from {Path.cwd()})")
+        files = [found for found in paths if found.is_dir() or kind_of(found.name)]
+        if not files:
+            raise SourceError(
+                f"{source!r} matches {len(paths)} files, none of a kind that can be read: {_KINDS}"
+            )
+        return [ref for found in files for ref in _path(found, source, fingerprints)]
+    if not path.exists():
+        raise SourceError(f"there is no file or folder {source!r} (looked from {Path.cwd()})")
+    return _path(path, source, fingerprints)
+
+
+_KINDS = ".warc, .wet, .jsonl (each also .gz and .zst), .parquet, .html"
+
+
+def _path(path: Path, source: str, fingerprints: Fingerprints) -> list[SourceRef]:
+    if path.is_dir():
+        return _folder(path, source, fingerprints)
+    kind = kind_of(path.name)
+    if not kind:
+        raise SourceError(f"{path}: of no kind that can be read ({_KINDS}), named in {source!r}")
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path} is empty (0 bytes), named in {source!r}")
+    return [_ref(path, kind, fingerprints.of_file(path))]
+
+
+def _folder(folder: Path, source: str, fingerprints: Fingerprints) -> list[SourceRef]:
+    """A folder's data files, each by itself, and its pages together."""
+    files = sorted(found for found in folder.rglob("*") if found.is_file() and kind_of(found.name))
+    data = [found for found in files if kind_of(found.name) != "html"]
+    refs = [_ref(found, kind_of(found.name), fingerprints.of_file(found)) for found in data]
+    if pages := html_files(folder):
+        refs.append(_ref(folder, "html", fingerprints.of_folder(folder, pages)))
+    if not refs:
+        raise SourceError(f"the folder {source!r} holds no file of a kind that can be read: {_KINDS}")
+    return refs
+
+
+def _ref(path: Path, kind: str, fingerprint: str) -> SourceRef:
+    return SourceRef.model_validate(
+        {"name": path.name, "kind": kind, "uri": str(path.resolve()), "fingerprint": fingerprint}
+    )
+
+
+def _crawl(source: str, rest: str, config: IngestConfig, _: Fingerprints) -> list[SourceRef]:
+    seeds = tuple(rest.replace(",", " ").split())
+    wrong = [seed for seed in seeds if not canonical_url(seed)]
+    if wrong:
+        raise SourceError(f"{source!r}: {wrong[0]!r} is no http:// or https:// address to crawl from")
+    seeds = tuple(map(canonical_url, seeds))
+    return [SourceRef(name=seeds[0].partition("//")[2].rstrip("/"), kind="crawl", uri=source, seeds=seeds)]
+
+
+def _pydoc(source: str, rest: str, config: IngestConfig, _: Fingerprints) -> list[SourceRef]:
+    packages = tuple(rest.replace(",", " ").split())
+    try:
+        pydoc_crawl(packages, config.crawl)
+    except PydocError as error:
+        raise SourceError(f"{source!r}: {error}") from None
+    version = ".".join(map(str, sys.version_info[:3]))
+    return [SourceRef(name=source, kind="pydoc", uri=source, fingerprint=version, seeds=packages)]
+
+
+def _dataset(source: str, rest: str, config: IngestConfig, fingerprints: Fingerprints) -> list[SourceRef]:
+    name, options = parse_dataset(source)
+    if not name.strip("/"):
+        raise SourceError(f"{source!r} names no dataset; write hf://owner/name or hf:///path/to/folder")
+    fingerprint = options.get("revision", "")
+    if (folder := Path(name)).is_dir():
+        fingerprint = fingerprints.of_folder(folder, [f for f in folder.rglob("*") if f.is_file()])
+    return [SourceRef(name=source, kind="hf", uri=source, fingerprint=fingerprint)]
+
+
+def _http(source: str, rest: str, config: IngestConfig, _: Fingerprints) -> list[SourceRef]:
+    name = urlsplit(source).path.rpartition("/")[2]
+    if not kind_of(name):
+        raise SourceError(
+            f"{source!r} names no file of a kind that can be read ({_KINDS}); "
+            f"to crawl a site, write 'crawl:{source}'"
+        )
+    return [SourceRef(name=name, kind="http", uri=source, seeds=(source,))]
+
+
+def _s3(source: str, rest: str, config: IngestConfig, _: Fingerprints) -> list[SourceRef]:
+    from tasks.web.buckets import BucketError, list_objects
+
+    try:
+        objects = [found for found in list_objects(source) if kind_of(found.key)]
+    except BucketError as error:
+        raise SourceError(f"{source!r}: {error}") from error
+    if not objects:
+        raise SourceError(f"{source!r} matches no object of a kind that can be read: {_KINDS}")
+    return [
+        SourceRef(name=o.key.rpartition("/")[2], kind="s3", uri=o.uri, fingerprint=o.version, seeds=(o.uri,))
+        for o in objects
+    ]
+
+
+def _common_crawl(source: str, rest: str, config: IngestConfig, _: Fingerprints) -> list[SourceRef]:
+    try:
+        addresses = chosen_files(source, config)
+    except CommonCrawlError as error:
+        raise SourceError(f"{source!r}: {error}") from error
+    return [
+        SourceRef(name=address.rpartition("/")[2], kind="commoncrawl", uri=address, seeds=(address,))
+        for address in addresses
+    ]
+
+
+_SCHEMES = {
+    "crawl": _crawl,
+    "pydoc": _pydoc,
+    "hf": _dataset,
+    "http": _http,
+    "https": _http,
+    "s3": _s3,
+    "cc": _common_crawl,
+}
