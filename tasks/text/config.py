@@ -1,0 +1,246 @@
+"""What is kept of the extracted text: language, rules, masking, user-given files."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from tasks.settings import StageConfig
+from tasks.text.files_config import FilesConfig
+from tasks.text.rules_config import C4Config, FineWebConfig, GopherConfig, RepetitionConfig
+from tasks.text.rules_config import limits as rule_limits
+
+
+class LanguageConfig(StageConfig):
+    """Which languages are kept."""
+
+    keep: tuple[str, ...] = Field(
+        (),
+        title="Languages",
+        description="ISO 639-1 codes (zh, en, …) of the languages that are kept; none keeps every language.",
+    )
+    min_share: float = Field(
+        0.65,
+        title="Least share",
+        description="Share of a document's text that must be in the kept languages taken together, 0 to 1 "
+        "(FineWeb: 0.65).",
+        ge=0,
+        le=1,
+    )
+    foreign_lines: Literal["keep", "remove"] = Field(
+        "remove",
+        title="Lines in other languages",
+        description="remove: in a document that is kept, take out the lines that are clearly in a language "
+        "that is not; without effect where every language is kept.",
+    )
+    method: Literal["cld2", "langid", "fasttext"] = Field(
+        "cld2",
+        title="Method",
+        description="cld2: fastest, sees several languages in one document. langid: pure Python, where cld2 "
+        "is not installed. fasttext: the model file below.",
+    )
+    fasttext_model: FilesConfig = Field(
+        FilesConfig(),
+        title="fastText model",
+        description="A language identification model in fastText's .bin or .ftz format (lid.176, say); only "
+        "the first file is read.",
+    )
+
+    @field_validator("keep")
+    @classmethod
+    def _codes(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
+        for code in codes:
+            if not (code.isascii() and code.isalpha() and code.islower() and 2 <= len(code) <= 3):
+                raise ValueError(f"{code!r} is no ISO 639-1 code; write zh, en, fr, …")
+        return codes
+
+
+class UrlConfig(StageConfig):
+    """Which addresses are refused before their text is looked at."""
+
+    blocked_domains: tuple[str, ...] = Field(
+        (),
+        title="Blocked domains",
+        description="Domains whose pages, and their subdomains' pages, are dropped.",
+    )
+    blocked_domain_files: FilesConfig = Field(
+        FilesConfig(),
+        title="Blocked domain files",
+        description="Text files (.txt or .gz) with one domain a line; lines that begin with # are skipped.",
+    )
+    blocked_words: tuple[str, ...] = Field(
+        ("porn", "xxx", "hentai", "camgirl", "camgirls", "escorts", "milf", "nudes", "sexcam", "sexcams"),
+        title="Blocked words",
+        description="A page is dropped where one of these stands as a whole word in its address; lower case.",
+    )
+
+
+class LinesConfig(StageConfig):
+    """Lines that are taken out of a page (C4, Raffel et al. 2020). 0 and false switch a rule off."""
+
+    enabled: bool = Field(True, title="Remove lines", description="Apply the rules below.")
+    javascript: bool = Field(
+        True,
+        title="JavaScript notices",
+        description="Remove short lines that ask for JavaScript; C4 removes every line with the word, which "
+        "costs pages about it their text.",
+    )
+    policy: bool = Field(
+        True,
+        title="Policy notices",
+        description="Remove lines of at most 200 characters that speak of terms of use, privacy policy or "
+        "cookies (C4: any length).",
+    )
+    citations: bool = Field(
+        True,
+        title="Citation marks",
+        description="Remove Wikipedia's marks [1], [edit] and [citation needed]; the line stays.",
+    )
+    terminal_punctuation: bool = Field(
+        False,
+        title="Terminal punctuation",
+        description="Remove lines that do not end as a sentence does. On in C4; off in FineWeb, which found "
+        "that it costs 30 % of the tokens.",
+    )
+    min_words_per_line: int = Field(
+        3,
+        title="Least words in a line",
+        description="Remove shorter lines, 0 to 100 (C4 and FineWeb: 3). Takes short headings and lines of code "
+        "away: set 0 for documentation.",
+        ge=0,
+        le=100,
+    )
+    max_word_length: int = Field(
+        1000,
+        title="Longest word",
+        description="Remove lines with a longer run of characters without a space (data, not text), 0 to "
+        "1,000,000; scripts without spaces are exempt.",
+        ge=0,
+        le=1_000_000,
+    )
+
+
+class PiiConfig(StageConfig):
+    """Personal data that is masked by typed placeholders such as <EMAIL>."""
+
+    enabled: bool = Field(True, title="Mask personal data", description="Apply the rules below.")
+    email: bool = Field(True, title="Email", description="Mask as <EMAIL>.")
+    ip: bool = Field(
+        True,
+        title="IP addresses",
+        description="Mask public IPv4 and IPv6 addresses as <IP_ADDRESS>; private and documentation ranges "
+        "stay.",
+    )
+    phone: bool = Field(
+        True,
+        title="Phone numbers",
+        description="Mask international (+…), North American, and Chinese mobile and landline numbers as "
+        "<PHONE>.",
+    )
+    id_number: bool = Field(
+        True,
+        title="Resident id numbers",
+        description="Mask Chinese resident id numbers whose date and checksum hold as <ID_NUMBER>.",
+    )
+    bank_card: bool = Field(
+        True,
+        title="Bank cards",
+        description="Mask card numbers with an issuer's prefix and length whose Luhn checksum holds as "
+        "<BANK_CARD>.",
+    )
+    secret: bool = Field(
+        True,
+        title="Keys and tokens",
+        description="Mask private keys and the tokens of well-known services as <SECRET>.",
+    )
+
+
+class ScoreConfig(StageConfig):
+    """A classifier of documents that the user gives; its score goes into the signal ``model_score``."""
+
+    model: FilesConfig = Field(
+        FilesConfig(),
+        title="Model",
+        description="A linear model that `tasks.text.model_scores` trained (.safetensors), or a fastText "
+        "classifier (.bin, .ftz); only the first file is read.",
+    )
+    label: str = Field(
+        "",
+        title="Label",
+        description="The fastText label whose probability is the score; empty takes the model's first. 0 to "
+        "100 characters.",
+        max_length=100,
+    )
+    min_score: float = Field(
+        0.0,
+        title="Least score",
+        description="Documents with a lower score are dropped, 0 to 1; 0 keeps all and only measures.",
+        ge=0,
+        le=1,
+    )
+
+
+class CleanParallel(StageConfig):
+    """How much of the machine the stage takes; nothing here changes what comes out."""
+
+    workers: int = Field(
+        1,
+        title="Processes",
+        description="Processes for each part, 1 to 256. Parts run beside each other too.",
+        ge=1,
+        le=256,
+    )
+    document_seconds: float = Field(
+        30.0,
+        title="Longest document",
+        description="Processor seconds after which a document counts as one that hangs, 1 to 3,600.",
+        ge=1,
+        le=3600,
+    )
+
+
+class CleanConfig(StageConfig):
+    """Which documents and lines are kept, and what of them is masked."""
+
+    language: LanguageConfig = Field(LanguageConfig(), title="Language", description="Languages kept.")
+    url: UrlConfig = Field(UrlConfig(), title="Addresses", description="Addresses refused.")
+    lines: LinesConfig = Field(LinesConfig(), title="Lines", description="Lines taken out of pages.")
+    repetition: RepetitionConfig = Field(
+        RepetitionConfig(), title="Gopher repetition", description="Pages that repeat themselves."
+    )
+    gopher: GopherConfig = Field(
+        GopherConfig(), title="Gopher quality", description="Pages that are no running text."
+    )
+    c4: C4Config = Field(C4Config(), title="C4", description="Pages of placeholder text or code.")
+    fineweb: FineWebConfig = Field(FineWebConfig(), title="FineWeb", description="Pages of fragments.")
+    by_language: dict[str, dict[str, float]] = Field(
+        {},
+        title="Limits by language",
+        description="Other limits for single languages: {zh: {gopher.min_words: 30}}. Rules are named as in "
+        "the rejects' reasons.",
+    )
+    score: ScoreConfig = Field(ScoreConfig(), title="Model score", description="A classifier of yours.")
+    decontaminate: FilesConfig = Field(
+        FilesConfig(),
+        title="Decontaminate",
+        description="Evaluation files (.jsonl, .txt); documents that contain one of their records' 13-word "
+        "runs are dropped, naming the record.",
+    )
+    pii: PiiConfig = Field(PiiConfig(), title="Personal data", description="What is masked.")
+    parallel: CleanParallel = Field(
+        CleanParallel(),
+        title="Parallel work",
+        description="How much of the machine is used.",
+        json_schema_extra={"affects_result": False},
+    )
+
+    @field_validator("by_language")
+    @classmethod
+    def _known_rules(cls, value: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        known = rule_limits()
+        for language, limits in value.items():
+            for name in limits:
+                if name not in known:
+                    raise ValueError(f"{language}: there is no rule {name!r}; there are {', '.join(known)}")
+        return value
