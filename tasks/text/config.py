@@ -106,8 +106,8 @@ class LinesConfig(StageConfig):
     min_words_per_line: int = Field(
         3,
         title="Least words in a line",
-        description="Remove shorter lines, 0 to 100 (C4 and FineWeb: 3). Takes short headings and lines of code "
-        "away: set 0 for documentation.",
+        description="Remove shorter lines, 0 to 100 (C4 and FineWeb: 3). Takes short headings and lines of "
+        "code away: set 0 for documentation.",
         ge=0,
         le=100,
     )

@@ -45,72 +45,72 @@ class RepetitionConfig(StageConfig):
     top_2_gram: float = Field(
         0.20,
         title="Most frequent 2-gram",
-        description="Share of characters in the most frequent run of 2 words, 0 to 1; 1 switches the rule off. "
-        "Share of characters in the most frequent run of 2 words, 0 to 1; 1 switches the rule off.",
+        description="Share of characters in the most frequent run of 2 words, 0 to 1; 1 switches the rule "
+        "off.",
         ge=0,
         le=1,
     )
     top_3_gram: float = Field(
         0.18,
         title="Most frequent 3-gram",
-        description="Share of characters in the most frequent run of 3 words, 0 to 1; 1 switches the rule off. "
-        "Share of characters in the most frequent run of 3 words, 0 to 1; 1 switches the rule off.",
+        description="Share of characters in the most frequent run of 3 words, 0 to 1; 1 switches the rule "
+        "off.",
         ge=0,
         le=1,
     )
     top_4_gram: float = Field(
         0.16,
         title="Most frequent 4-gram",
-        description="Share of characters in the most frequent run of 4 words, 0 to 1; 1 switches the rule off. "
-        "Share of characters in the most frequent run of 4 words, 0 to 1; 1 switches the rule off.",
+        description="Share of characters in the most frequent run of 4 words, 0 to 1; 1 switches the rule "
+        "off.",
         ge=0,
         le=1,
     )
     dup_5_gram: float = Field(
         0.15,
         title="Duplicate 5-grams",
-        description="Share of characters in runs of 5 words that occurred before, 0 to 1; 1 switches the rule "
-        "off.",
+        description="Share of characters in runs of 5 words that occurred before, 0 to 1; 1 switches the "
+        "rule off.",
         ge=0,
         le=1,
     )
     dup_6_gram: float = Field(
         0.14,
         title="Duplicate 6-grams",
-        description="Share of characters in runs of 6 words that occurred before, 0 to 1; 1 switches the rule "
-        "off.",
+        description="Share of characters in runs of 6 words that occurred before, 0 to 1; 1 switches the "
+        "rule off.",
         ge=0,
         le=1,
     )
     dup_7_gram: float = Field(
         0.13,
         title="Duplicate 7-grams",
-        description="Share of characters in runs of 7 words that occurred before, 0 to 1; 1 switches the rule "
-        "off.",
+        description="Share of characters in runs of 7 words that occurred before, 0 to 1; 1 switches the "
+        "rule off.",
         ge=0,
         le=1,
     )
     dup_8_gram: float = Field(
         0.12,
         title="Duplicate 8-grams",
-        description="Share of characters in runs of 8 words that occurred before, 0 to 1; 1 switches the rule "
-        "off.",
+        description="Share of characters in runs of 8 words that occurred before, 0 to 1; 1 switches the "
+        "rule off.",
         ge=0,
         le=1,
     )
     dup_9_gram: float = Field(
         0.11,
         title="Duplicate 9-grams",
-        description="Share of characters in runs of 9 words that occurred before, 0 to 1; 1 switches the rule "
-        "off.",
+        description="Share of characters in runs of 9 words that occurred before, 0 to 1; 1 switches the "
+        "rule off.",
         ge=0,
         le=1,
     )
     dup_10_gram: float = Field(
         0.10,
         title="Duplicate 10-grams",
-        description="Share of characters in runs of 10 words that occurred before, 0 to 1; 1 switches the rule "
-        "off.",
+        description="Share of characters in runs of 10 words that occurred before, 0 to 1; 1 switches the "
+        "rule off.",
         ge=0,
         le=1,
     )
@@ -180,8 +180,8 @@ class GopherConfig(StageConfig):
     min_stop_words: int = Field(
         2,
         title="Stop words",
-        description="Least different words out of the language's most frequent, 0 to 8; 0 switches the rule off. "
-        "Languages without a list are exempt.",
+        description="Least different words out of the language's most frequent, 0 to 8; 0 switches the rule "
+        "off. Languages without a list are exempt.",
         ge=0,
         le=8,
     )
@@ -194,16 +194,16 @@ class C4Config(StageConfig):
     min_sentences: int = Field(
         3,
         title="Least sentences",
-        description="Sentences, 0 to 10,000; 0 switches the rule off (3 in the paper, 5 in its first version and "
-        "in datatrove).",
+        description="Sentences, 0 to 10,000; 0 switches the rule off (3 in the paper, 5 in its first "
+        "version and in datatrove).",
         ge=0,
         le=10000,
     )
     curly_bracket_lines: float = Field(
         0.0,
         title="Lines with a curly bracket",
-        description="Largest share of lines with { or } in them: 0 as in the paper drops a page with a single "
-        "one, 0 to 1; 1 switches the rule off.",
+        description="Largest share of lines with { or } in them: 0 as in the paper drops a page with a "
+        "single one, 0 to 1; 1 switches the rule off.",
         ge=0,
         le=1,
     )
@@ -223,24 +223,24 @@ class FineWebConfig(StageConfig):
     min_line_punct: float = Field(
         0.12,
         title="Lines that end as sentences",
-        description="Least share of lines that end with punctuation, 0 to 1; 0 switches the rule off. Thai and "
-        "others that write none are exempt.",
+        description="Least share of lines that end with punctuation, 0 to 1; 0 switches the rule off. Thai "
+        "and others that write none are exempt.",
         ge=0,
         le=1,
     )
     short_lines: float = Field(
         0.67,
         title="Short lines",
-        description="Largest share of lines shorter than 30 characters (10 in Chinese), 0 to 1; 1 switches the "
-        "rule off.",
+        description="Largest share of lines shorter than 30 characters (10 in Chinese), 0 to 1; 1 switches "
+        "the rule off.",
         ge=0,
         le=1,
     )
     char_dup_lines: float = Field(
         0.10,
         title="Characters in duplicated lines",
-        description="Largest share of characters in lines that occur more than once: 0.1 in the paper, 0.01 in "
-        "its code, 0 to 1; 1 switches the rule off.",
+        description="Largest share of characters in lines that occur more than once: 0.1 in the paper, 0.01 "
+        "in its code, 0 to 1; 1 switches the rule off.",
         ge=0,
         le=1,
     )
