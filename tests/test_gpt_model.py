@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,18 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 from tasks.gpt.export import ExportError, load_hf, save_hf
 from tasks.gpt.loss import linear_cross_entropy
 from tasks.gpt.model import GPT, GPTConfig
+from tasks.gpt.sampling import Sampling, draw, generate
 
 SHAPE = GPTConfig(vocab_size=300, n_layer=2, n_head=2, n_embd=32, block_size=16)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Two threads wait on each other for ever on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -184,3 +195,40 @@ def test_the_seed_decides_the_weights() -> None:
 def test_too_long_a_sequence_is_refused_with_both_numbers(model: GPT) -> None:
     with pytest.raises(ValueError, match="17 tokens do not fit a context of 16"):
         model(tokens(1, 17))
+
+
+def test_cached_generation_equals_computing_everything_anew(model: GPT) -> None:
+    prompt = [5, 9, 2]
+    expected = list(prompt)
+    with torch.no_grad():
+        for _ in range(10):
+            expected.append(int(model(torch.tensor([expected]))[0][0, -1].argmax()))
+    assert generate(model, prompt, 10, sampling=Sampling(temperature=0)) == expected[3:]
+
+
+def test_generation_goes_on_past_the_context_and_repeats_by_seed(model: GPT) -> None:
+    first = generate(model, [1] * 40, 50, sampling=Sampling(seed=4))
+    assert first == generate(model, [1] * 40, 50, sampling=Sampling(seed=4))
+    assert first != generate(model, [1] * 40, 50, sampling=Sampling(seed=5))
+    assert len(first) == 50
+    assert all(0 <= token < 300 for token in first)
+
+
+def test_generation_ends_at_the_end_of_text_and_refuses_an_empty_prompt(model: GPT) -> None:
+    greedy = Sampling(temperature=0)
+    first = generate(model, [5, 9], 3, sampling=greedy)
+    assert generate(model, [5, 9], 3, eos=first[0], sampling=greedy) == []
+    with pytest.raises(ValueError, match="prompt is empty"):
+        generate(model, [], 3)
+
+
+def test_only_the_likeliest_tokens_are_drawn() -> None:
+    logits = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
+    generator = torch.Generator().manual_seed(0)
+    for rule, allowed in (
+        (Sampling(1.0, top_k=2, top_p=1.0), {0, 1}),
+        (Sampling(1.0, top_k=0, top_p=0.7), {0, 1}),
+        (Sampling(1.0, top_k=0, top_p=1.0), {0, 1, 2, 3}),
+        (Sampling(0.0), {0}),
+    ):
+        assert {draw(logits, rule, generator) for _ in range(300)} == allowed

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tasks.gpt import checkpoint as checkpoints
-from tasks.gpt import metrics, schedule
+from tasks.gpt import dial, metrics, schedule
 from tasks.gpt.checkpoint import Saver
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.device import Device
@@ -263,3 +263,21 @@ def test_automatic_micro_batches_are_equal_and_fit() -> None:
 def test_heads_that_do_not_divide_the_width_are_refused_with_what_would() -> None:
     with pytest.raises(ValueError, match=r"heads: 5 does not divide width 32: choose one of \[1, 2, 4, 8"):
         config(model={"heads": 5, "width": 32})
+
+
+def test_the_dial_gives_larger_models_more_tokens_in_larger_batches() -> None:
+    small, large = dial.from_depth(3, 4096), dial.from_depth(12, 4096)
+    assert (small.model.width, small.model.heads) == (192, 3)
+    assert (large.model.width, large.model.heads) == (768, 12)
+    assert large.steps * large.batch_sequences > 30 * small.steps * small.batch_sequences
+    assert large.batch_sequences > small.batch_sequences
+
+
+def test_the_dial_fits_the_time() -> None:
+    for minutes in (1, 10, 600):
+        recipe = dial.from_minutes(minutes, 4096, 60e9)
+        shape = dial.shape_of(recipe.model.layers, 4096, recipe.model.context)
+        tokens = recipe.steps * recipe.batch_sequences * recipe.model.context
+        assert tokens * flops_per_token(shape) == pytest.approx(minutes * 60 * 60e9, rel=0.02)
+    with pytest.raises(ValueError, match="both must be more than nothing"):
+        dial.from_minutes(0, 4096, 60e9)

@@ -35,6 +35,8 @@ __all__ = ["GPT", "GPTConfig", "LayerCache"]
 
 CLOSED = -1e9
 """The logit of a padded row: its probability underflows to exactly zero."""
+LONGEST_EXPLICIT = 512
+"""Positions up to which explicit attention is used on a CPU."""
 EPSILON = 1e-5
 """GPT-2's LayerNorm epsilon."""
 
@@ -70,8 +72,26 @@ class Attention(nn.Module):
             k = cache.keys[:, :, : start + T]
             v = cache.values[:, :, : start + T]
             mask = torch.ones(T, start + T, dtype=torch.bool, device=x_BTC.device).tril(start)
-        y_BHTD = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        if mask is None and k.dtype == torch.bfloat16 and k.device.type == "cpu":
+            y_BHTD = _explicit_attention(q, k, v)
+        else:
+            y_BHTD = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         return cast(Tensor, self.c_proj(y_BHTD.transpose(1, 2).reshape(B, T, C)))
+
+
+def _explicit_attention(q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor) -> Tensor:
+    """Causal attention in three plain operations.
+
+    On a CPU in bfloat16, forward and back, it takes half the time of torch's fused kernel up to a few
+    hundred positions (256: 8.3 against 16.5 ms; 128: 5.2 against 17.0), for T * T scores a head in memory.
+    """
+    T, D = q_BHTD.shape[-2:]
+    if T > LONGEST_EXPLICIT:
+        return F.scaled_dot_product_attention(q_BHTD, k_BHTD, v_BHTD, is_causal=True)
+    future_TT = torch.full((T, T), -math.inf, dtype=q_BHTD.dtype).triu(1)
+    scores_BHTT = (q_BHTD * D**-0.5) @ k_BHTD.transpose(-1, -2) + future_TT
+    probabilities_BHTT = torch.softmax(scores_BHTT, dim=-1)  # bfloat16 in and out, float32 inside
+    return probabilities_BHTT @ v_BHTD
 
 
 class MLP(nn.Module):

@@ -87,9 +87,9 @@ def training_environment(*, tuned_allocator: bool, threads: int) -> dict[str, st
 def supervise(launch: Launch, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Run the process to its end, handing each metrics event to ``on_event``; returns its ``finished``.
 
-    Raises TrainingHungError, TrainingStoppedError, TrainingHaltedError, TrainingKilledError or TrainingError with the process's
-    last words. On any exception in
-    the calling thread (Ctrl-C, a cancelled task) the process is asked to save and end, then killed.
+    Raises one of tasks.gpt.errors, with the process's last words where it left no better reason. On any
+    exception in the calling thread (Ctrl-C, a cancelled task) the process is asked to save and end, then
+    killed.
     """
     launch.folder.mkdir(parents=True, exist_ok=True)
     before = set(launch.folder.glob(PATTERN))
