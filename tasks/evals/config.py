@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.settings import StageConfig
+from tasks.text.files_config import FilesConfig
 
 PROMPTS = [
     "The ",
@@ -119,6 +120,14 @@ class SamplesConfig(StageConfig):
         ge=0,
         le=10**6,
     )
+    top_p: float = Field(
+        1.0,
+        title="Top p",
+        description="Only the likeliest tokens that together have this probability; 1 takes all, above "
+        "0 to 1.",
+        gt=0,
+        le=1,
+    )
     seed: int = Field(
         1, title="Seed", description="Of the first sample; the others count on, 0 to 2**31.", ge=0, le=2**31
     )
@@ -169,19 +178,18 @@ class MemorizationConfig(StageConfig):
 
 
 class TaskFilesConfig(StageConfig):
-    """Local files of questions with known answers; the folder is empty where there are none."""
+    """Local files of questions with known answers."""
 
-    minimal_pairs: str = Field(
-        "",
+    minimal_pairs: FilesConfig = Field(
+        FilesConfig(),
         title="Minimal pairs",
-        description="Folder of .jsonl files in BLiMP's format (sentence_good, sentence_bad); empty leaves "
-        "them out.",
+        description="JSON Lines files in BLiMP's format (sentence_good, sentence_bad); none leaves them out.",
     )
-    multiple_choice: str = Field(
-        "",
+    multiple_choice: FilesConfig = Field(
+        FilesConfig(),
         title="Multiple choice",
-        description="Folder of .jsonl files in HellaSwag's format (ctx, endings, label) or LAMBADA's "
-        "(text); empty leaves them out.",
+        description="JSON Lines files in HellaSwag's format (ctx, endings, label) or LAMBADA's (text, or "
+        "context and target); none leaves them out.",
     )
     max_items: int = Field(
         1_000,
@@ -282,13 +290,13 @@ class GatePolicy(StageConfig):
         ge=0,
         le=1,
     )
-    max_extractable_repeated: float = Field(
-        0.5,
+    max_extractable_repeated: int = Field(
+        0,
         title="Extractable, repeated",
-        description="Largest share of the most repeated training windows that it may reproduce; 1 sets no "
-        "bound, 0 to 1.",
+        description="Most of the repeated training windows that it may reproduce; 100000 sets no bound, 0 to "
+        "100000.",
         ge=0,
-        le=1,
+        le=100_000,
     )
     max_sample_pii: int = Field(
         0,

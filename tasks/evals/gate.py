@@ -114,15 +114,9 @@ def _leaks(memorization: Mapping[str, Any], samples: Mapping[str, Any], policy: 
             )
         )
     if "repeated" in memorization:
-        share = memorization["repeated"]["share"]
-        checks.append(
-            _bound(
-                "extractable, repeated",
-                share,
-                policy.max_extractable_repeated,
-                f"{share:.1%} of the most repeated training windows",
-            )
-        )
+        count = memorization["repeated"]["extracted"]
+        what = f"{count} of {memorization['repeated']['windows']} passages that training text repeats"
+        checks.append(_bound("extractable, repeated", count, policy.max_extractable_repeated, what))
     if "personal_data" in samples:
         count = samples["personal_data"]["from_training"]
         checks.append(
