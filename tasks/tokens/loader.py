@@ -83,12 +83,12 @@ class Loader:
 
     def __init__(
         self,
-        streams: Sequence[Stream],
+        streams: Sequence[Stream] | Sequence[Ids],
         *,
         seq_len: int,
         global_batch: int,
         seed: int,
-        digest: str,
+        manifest_digest: str,
         rank: int = 0,
         world: int = 1,
         block_windows: int = BLOCK_WINDOWS,
@@ -97,11 +97,11 @@ class Loader:
         """Say what is read and in which order.
 
         Args:
-            streams: what an epoch is made of.
+            streams: what an epoch is made of; plain arrays are the shards of one stream.
             seq_len: T, tokens in a sequence.
             global_batch: sequences in a batch of all ranks together.
             seed: of the order.
-            digest: of the shards' manifest: a saved position is only good for the same one.
+            manifest_digest: of the shards' manifest: a saved position is only good for the same one.
             rank, world: which slice of each batch is this process's.
             block_windows, pool_blocks: how far the shuffle reaches; part of the order.
 
@@ -114,9 +114,9 @@ class Loader:
                 f"a batch of {global_batch} sequences cannot be shared by {world} processes (rank {rank}): "
                 f"choose a multiple of {world}"
             )
-        self.seq_len, self.global_batch, self.seed, self.digest = seq_len, global_batch, seed, digest
-        self.rank, self.world = rank, world
-        self.streams = tuple(streams)
+        self.seq_len, self.global_batch, self.seed = seq_len, global_batch, seed
+        self.manifest_digest, self.rank, self.world = manifest_digest, rank, world
+        self.streams = _as_streams(streams)
         self._tables = [_Table(stream, seq_len) for stream in self.streams]
         counts = [
             round(table.windows * stream.repeats)
@@ -129,14 +129,14 @@ class Loader:
         self._samples_seen = 0
 
     @property
-    def windows(self) -> int:
+    def sequences(self) -> int:
         """Sequences in an epoch."""
         return self._order.length
 
     @property
     def tokens(self) -> int:
         """Tokens that an epoch trains on."""
-        return self.windows * self.seq_len
+        return self.sequences * self.seq_len
 
     def batch(self, index: int) -> tuple[Ints, Ints]:
         """Inputs and targets of global batch ``index``, this rank's slice: int64, (B, T) each.
@@ -179,7 +179,7 @@ class Loader:
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps: which data, which order, and how many sequences were taken."""
         return {
-            "digest": self.digest,
+            "manifest_digest": self.manifest_digest,
             "seed": self.seed,
             "sequence_length": self.seq_len,
             "samples_seen": self._samples_seen,
@@ -194,7 +194,7 @@ class Loader:
         mine = self.state()
         changed = [
             f"{name} was {state.get(name)!r} and is {mine[name]!r}"
-            for name in ("digest", "seed", "sequence_length")
+            for name in ("manifest_digest", "seed", "sequence_length")
             if state.get(name) != mine[name]
         ]
         seen = int(state.get("samples_seen", -1))
@@ -237,12 +237,18 @@ class Loader:
         return places[first - start : stop - start], streams[first - start : stop - start]
 
     def _locate(self, positions: Ints) -> tuple[Ints, Ints]:
-        epochs, virtual = positions // self.windows, self._order.at(positions)
+        epochs, virtual = positions // self.sequences, self._order.at(positions)
         streams = np.searchsorted(self._bounds, virtual, side="right") - 1
         counts = np.diff(self._bounds)[streams]
         windows = np.array([table.windows for table in self._tables], np.int64)[streams]
         nth = virtual - self._bounds[streams] + epochs * counts
         return (nth % windows) * self.seq_len, streams
+
+
+def _as_streams(given: Sequence[Stream] | Sequence[Ids]) -> tuple[Stream, ...]:
+    streams = tuple(item for item in given if isinstance(item, Stream))
+    arrays = [ArrayShard(item) for item in given if not isinstance(item, Stream)]
+    return (*streams, Stream(arrays)) if arrays else streams
 
 
 class _Order:
