@@ -18,7 +18,7 @@ from tasks.web.config import CrawlConfig, IngestConfig
 from tasks.web.crawl import CrawlReport, crawl
 from tasks.web.download import download
 from tasks.web.freshness import is_fresh
-from tasks.web.pydoc_site import HOST, pydoc_crawl, pydoc_server
+from tasks.web.pydoc_site import HOST, pydoc_crawl, pydoc_servers
 from tasks.web.sources import SourceRef, resolve_all
 
 REPORT = "report.json"
@@ -41,8 +41,8 @@ def _crawl(run: StageRun, source: SourceRef, config: CrawlConfig, earlier: Path 
         left.unlink()  # of a crawl that was cut off
     if source.kind == "pydoc":
         seeds, settings = pydoc_crawl(source.seeds, config)
-        with pydoc_server() as port:
-            report = crawl(seeds, settings, run.path, run.progress, earlier, {HOST: port})
+        with pydoc_servers() as ports:
+            report = crawl(seeds, settings, run.path, run.progress, earlier, {HOST: ports})
     else:
         report = crawl(source.seeds, config, run.path, run.progress, earlier)
     if not report.pages:

@@ -11,7 +11,7 @@ import asyncio
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,7 @@ from tasks.web.config import CrawlConfig
 from tasks.web.crawl_index import crawl_identity
 from tasks.web.crawl_store import CrawlStore
 from tasks.web.fetch import Fetcher, FetchError, Response
+from tasks.web.guard import Routes
 from tasks.web.payload import HTML_TYPES, TEXT_TYPES, HttpResponse, PayloadError, parse_content_type
 from tasks.web.records import ReadLimits
 from tasks.web.robots import Robots
@@ -81,12 +82,12 @@ def crawl(
     out: Path,
     progress: ProgressReport = lambda _done, _total, _unit: None,
     previous: Path | None = None,
-    routes: Mapping[str, int] | None = None,
+    routes: Routes | None = None,
 ) -> CrawlReport:
     """Crawl from ``seeds`` into the folder ``out``: a WARC 1.1 file and ``index.jsonl``.
 
     With ``previous`` (an earlier crawl's folder) only what changed is asked for and stored; the rest become
-    WARC revisit records. ``routes`` gives, by host name, the loopback port of servers of our own. A page
+    WARC revisit records. ``routes`` gives, by host name, the loopback ports of servers of our own. A page
     that fails costs itself and is in the report. Raises ValueError where a seed is no http(s) address.
     """
     limits = ReadLimits(record_bytes=config.max_page_bytes)
@@ -111,7 +112,7 @@ class _Crawl:
         for seed in seeds:
             self._enqueue(_Target(seed, 0, seed=True))
 
-    async def run(self, routes: Mapping[str, int]) -> CrawlReport:
+    async def run(self, routes: Routes) -> CrawlReport:
         started = time.monotonic()
         async with Fetcher(self.config, routes) as self.fetcher:
             self.robots = Robots(self.fetcher)

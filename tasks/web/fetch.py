@@ -6,7 +6,7 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from typing import Self
 import httpcore
 
 from tasks.web.config import CrawlConfig
-from tasks.web.guard import GuardedBackend, RefusedAddressError
+from tasks.web.guard import GuardedBackend, RefusedAddressError, Routes
 from tasks.web.urls import host_of
 
 RETRY_STATUSES = frozenset({429, 500, 502, 503, 504})
@@ -109,7 +109,7 @@ class HostGate:
 class Fetcher:
     """Fetches addresses over one pool of guarded connections; use as an async context manager."""
 
-    def __init__(self, config: CrawlConfig, routes: Mapping[str, int] | None = None) -> None:
+    def __init__(self, config: CrawlConfig, routes: Routes | None = None) -> None:
         self.config = config
         self.gate = HostGate(config)
         self._pool = httpcore.AsyncConnectionPool(

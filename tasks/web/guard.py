@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import httpcore
 
 LOOPBACK = "127.0.0.1"
+Routes = Mapping[str, Sequence[int]]
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -64,9 +66,9 @@ async def resolve(host: str, port: int, allow_hosts: Iterable[str]) -> list[str]
 class GuardedBackend(httpcore.AsyncNetworkBackend):
     """httpcore's network, which connects only to addresses that :func:`resolve` lets through."""
 
-    def __init__(self, allow_hosts: Iterable[str], routes: Mapping[str, int] | None = None) -> None:
+    def __init__(self, allow_hosts: Iterable[str], routes: Routes | None = None) -> None:
         self._allow_hosts = tuple(allow_hosts)
-        self._routes = dict(routes or {})
+        self._routes = {host: cycle(ports) for host, ports in (routes or {}).items()}
         self._inner = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -79,12 +81,12 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """Resolve, check, connect to the first address that answers.
 
-        A host in ``routes`` is a server of our own at that port of loopback: its pages keep the same
-        addresses whatever port it got.
+        A host in ``routes`` is a server of our own at those ports of loopback, taken in turn: its pages keep
+        the same addresses whatever ports it got.
         """
         if host in self._routes:
-            host, port = LOOPBACK, self._routes[host]
-            return await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+            port = next(self._routes[host])
+            return await self._inner.connect_tcp(LOOPBACK, port, timeout, local_address, socket_options)
         try:
             async with asyncio.timeout(timeout):
                 addresses = await resolve(host, port, self._allow_hosts)

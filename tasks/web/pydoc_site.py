@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 
 from tasks.web.config import CrawlConfig
@@ -24,6 +24,8 @@ tables and inherited methods."""
 EXCLUDED_PARTS = r"\.(_|tests?\b|testing\b|matlib\b|conftest\b|distutils\b|f2py\b)"
 """Submodules that are private, deprecated or tests."""
 
+SERVERS = 2
+"""Servers of the same pages: each writes one page at a time, and takes 20 s of processor for all of them."""
 HOST = "pydoc.localhost"
 """The site's name in every address, whatever port its server got."""
 
@@ -49,11 +51,18 @@ class PydocError(RuntimeError):
 
 
 @contextmanager
-def pydoc_server() -> Iterator[int]:
-    """Run pydoc's HTTP server while the block runs; yields its port on loopback.
+def pydoc_servers(count: int = SERVERS) -> Iterator[list[int]]:
+    """Run pydoc's HTTP server ``count`` times while the block runs; yields the ports on loopback.
 
-    Raises PydocError where it does not start.
+    Raises PydocError where one does not start.
     """
+    with ExitStack() as running:
+        processes = [running.enter_context(_server()) for _ in range(count)]
+        yield [_port(process) for process in processes]
+
+
+@contextmanager
+def _server() -> Iterator[subprocess.Popen[str]]:
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore", "BROWSER": "true"}
     environment.pop("PYTHONPATH", None)
     process = subprocess.Popen(
@@ -66,12 +75,16 @@ def pydoc_server() -> Iterator[int]:
     )
     with process:
         try:
-            line = process.stdout.readline().strip() if process.stdout else ""
-            if not line.isdigit():
-                raise PydocError(f"pydoc's server did not start: {line or 'it ended without a word'}")
-            yield int(line)
+            yield process
         finally:
             process.kill()
+
+
+def _port(process: subprocess.Popen[str]) -> int:
+    line = process.stdout.readline().strip() if process.stdout else ""
+    if not line.isdigit():
+        raise PydocError(f"pydoc's server did not start: {line or 'it ended without a word'}")
+    return int(line)
 
 
 def pydoc_crawl(packages: Sequence[str], config: CrawlConfig) -> tuple[list[str], CrawlConfig]:
@@ -95,6 +108,6 @@ def pydoc_crawl(packages: Sequence[str], config: CrawlConfig) -> tuple[list[str]
         "robots": False,
         "sitemaps": False,
         "host_delay_seconds": 0.0,
-        "host_concurrency": 1,
+        "host_concurrency": 2 * SERVERS,
     }
     return [f"http://{HOST}/index.html", *seeds], config.model_copy(update=settings)

@@ -127,8 +127,16 @@ def find_links(content: bytes, url: str, charset: str = "") -> Links:
     pages: dict[str, None] = {}
     feeds: dict[str, None] = {}
     base = url
+    met: set[tuple[bytes, bytes]] = set()
     for tag, attributes in _tags(content):
-        values = {name.lower(): _value(value, charset) for name, value in _ATTRIBUTE.findall(attributes)}
+        found = {name.lower(): value for name, value in _ATTRIBUTE.findall(attributes)}
+        address = found.get(b"href") or found.get(b"src", b"")
+        plain = tag == b"a" and len(found) == 1
+        key = (address.strip(b"\"'").partition(b"#")[0], b"" if plain else attributes)
+        if key in met or not key[0]:
+            continue  # most links of a page are to few addresses, and making them canonical costs most
+        met.add(key)
+        values = {name: _value(value, charset) for name, value in found.items()}
         target = canonical_url(values.get(b"href") or values.get(b"src", ""), base)
         if tag == b"base":
             base = target or base
