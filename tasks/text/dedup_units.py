@@ -92,6 +92,13 @@ def shingles(hashes: NDArray[np.uint64], size: int) -> NDArray[np.uint64]:
     return mix(total)
 
 
+def shingles_at(hashes: NDArray[np.uint64], starts: NDArray[np.int64], size: int) -> NDArray[np.uint64]:
+    """As :func:`shingles`, of those alone that begin at ``starts``: uint64[len(starts)]."""
+    windows = hashes[starts[:, None] + np.arange(size)]
+    total: NDArray[np.uint64] = (windows * _powers()[1][1 : size + 1]).sum(axis=1, dtype=np.uint64)
+    return mix(total)
+
+
 def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Spread each value over all 64 bits (the finalizer of splitmix64: Steele et al., OOPSLA 2014)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
