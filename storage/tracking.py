@@ -21,7 +21,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from storage.home import mlflow_artifacts, tracking_uri
+from storage.home import tracking_uri
+from storage.registry import connect, experiment_id
 
 STATE = "mlflow_run.json"
 """Holds run_id, experiment_id, tracking_uri, sent_through (the last step sent) and unsent points."""
@@ -132,18 +133,13 @@ class CurveLogger:
     def _connect(self) -> Any:
         """A client with this curve's run in it, made or taken up again."""
         probe(self.uri)
-        from mlflow import MlflowClient
-
-        client = MlflowClient(tracking_uri=self.uri)
+        client = connect(self.uri)
         if self._state.get("tracking_uri") not in (None, self.uri):
             self._state = {}
         if self.run_id:
             client.update_run(self.run_id, status="RUNNING")
             return client
-        experiment = client.get_experiment_by_name(self._experiment)
-        location = None if os.environ.get("MLFLOW_TRACKING_URI") else mlflow_artifacts()
-        found = experiment.experiment_id if experiment else None
-        found = found or client.create_experiment(self._experiment, artifact_location=location)
+        found = experiment_id(client, self._experiment)
         made = client.create_run(found, run_name=self._name)
         self._state.update(run_id=made.info.run_id, experiment_id=found, tracking_uri=self.uri)
         self._remember()
