@@ -24,6 +24,7 @@ _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)?\s+(\d{3})\b")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:+-]+)", re.IGNORECASE)
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}[ \t]*(?:;[^\r\n]*)?\r?\n")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_BLANK = b"\xef\xbb\xbf \t\r\n"
 _MARKUP = re.compile(rb"<(?:!doctype|html|head|body|title|meta|div|p|article|script|\?xml)\b", re.IGNORECASE)
 
 
@@ -108,7 +109,7 @@ def decoded_body(response: HttpResponse, limits: ReadLimits) -> bytes:
         body = _inflate(ChunkedReader, body, limits)
     encodings = response.headers.get("content-encoding", "").lower().replace(" ", "").split(",")
     for encoding in reversed([name for name in encodings if name not in ("", "identity")]):
-        if not _MARKUP.search(body, 0, 512):
+        if not _MARKUP.match(body[:64].lstrip(_BLANK)):
             body = _decode(encoding, body, limits)
     return body
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tasks.web.frames import (
+    GZIP_MAGIC,
+    ZSTD_MAGIC,
     Compression,
     Frame,
     FrameError,
@@ -26,6 +28,7 @@ Headers = dict[str, str]
 _RECORD_START = re.compile(rb"WARC/\d\.\d\r?\n")
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _LONGEST_START = 12
+_DAMAGED_HEAD = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def read_warc(
     Units of one file (:func:`units`) can so be read in any process: together they give what a whole reading
     gives. Raises OSError where the file itself cannot be read.
     """
-    compression = compression_of(path)
+    compression = _packing(path)
     size = path.stat().st_size
     with path.open("rb") as file:
         dictionary, first = zstd_dictionary(file) if compression == "zstd" else (b"", 0)
@@ -66,6 +69,18 @@ def read_warc(
             offset = find_frame(file, compression, offset, b"WARC/", stop)
         while offset is not None and offset < stop:
             offset = yield from _read_frame(file, compression, offset, stop, limits, dictionary)
+
+
+def _packing(path: Path) -> Compression:
+    """A WARC's compression; where its first bytes are damaged, that of the first record or frame in it."""
+    found = compression_of(path)
+    with path.open("rb") as file:
+        head = file.read(_DAMAGED_HEAD)
+    if found != "plain" or head.startswith(b"WARC/"):
+        return found
+    marks: dict[Compression, bytes] = {"plain": b"WARC/1.", "gzip": GZIP_MAGIC, "zstd": ZSTD_MAGIC}
+    places = {name: head.find(mark) for name, mark in marks.items() if mark in head}
+    return min(places, key=lambda name: places[name], default=found)
 
 
 def _read_frame(
@@ -267,7 +282,7 @@ def units(path: Path, unit_bytes: int) -> list[tuple[int, int]]:
     one that is a single gzip stream, cannot be entered in the middle with certainty: it is one range.
     """
     size = path.stat().st_size
-    compression = compression_of(path)
+    compression = _packing(path)
     if compression == "plain" or size <= unit_bytes:
         return [(0, size)]
     count = -(-size // unit_bytes)

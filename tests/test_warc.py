@@ -1,0 +1,335 @@
+"""WARC reading: whole files as fastwarc reads them, broken ones at the cost of the broken record alone."""
+
+import gzip
+import random
+import time
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import brotli
+import pytest
+import zstandard
+from fastwarc.warc import ArchiveIterator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.web.payload import to_record
+from tasks.web.records import Fault, ReadLimits, Record
+from tasks.web.warc import WarcRecord, parse_headers, read_warc, units
+from tasks.web.warc_write import NOT_MODIFIED, WarcWriter, sha1_digest
+
+LIMITS = ReadLimits(record_bytes=2**20, skip_bytes=2**20)
+NOON = datetime(2025, 1, 2, 12, 0, tzinfo=UTC)
+
+
+def warc_record(
+    number: int, body: bytes = b"", head: str = "Content-Type: text/html", kind: str = "response"
+) -> bytes:
+    """One response record as bytes, with an address that says which it is."""
+    page = body or f"<html><body><p>Page {number} has something to say.</p></body></html>".encode()
+    block = f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode() + page
+    fields = f"WARC/1.1\r\nWARC-Type: {kind}\r\nWARC-Target-URI: http://site.example/{number}\r\n"
+    fields += f"WARC-Date: 2025-01-02T12:00:00Z\r\nContent-Length: {len(block)}\r\n\r\n"
+    return fields.encode() + block + b"\r\n\r\n"
+
+
+def read_bytes(folder: Path, data: bytes, limits: ReadLimits = LIMITS) -> list[Record | Fault]:
+    path = folder / "file.warc"
+    path.write_bytes(data)
+    found = (to_record(r, "f", limits) if isinstance(r, WarcRecord) else r for r in read_warc(path, limits))
+    return [record for record in found if record is not None]
+
+
+def said(found: list[Record | Fault]) -> list[str]:
+    """``0 1 ! 3`` as a list: a record's number, or the reason of a fault."""
+    return [r.url.rpartition("/")[2] if isinstance(r, Record) else r.reason for r in found]
+
+
+@pytest.fixture(params=["plain", "gzip", "zstd", "one gzip stream"])
+def packed(request: pytest.FixtureRequest):
+    """How records become a file."""
+
+    def pack(records: list[bytes]) -> bytes:
+        if request.param == "gzip":
+            return b"".join(gzip.compress(record) for record in records)
+        if request.param == "zstd":
+            return b"".join(zstandard.compress(record) for record in records)
+        whole = b"".join(records)
+        return gzip.compress(whole) if request.param == "one gzip stream" else whole
+
+    return pack
+
+
+def test_reads_every_record_however_it_is_packed(tmp_path, packed):
+    found = read_bytes(tmp_path, packed([warc_record(i) for i in range(5)]))
+    assert said(found) == ["0", "1", "2", "3", "4"]
+    assert all(record.fetched_at == NOON and record.content_type == "text/html" for record in found)
+
+
+def broken_header(record: bytes) -> bytes:
+    return record.replace(b"WARC/1.1", b"WRAC/1.1")
+
+
+def longer(record: bytes) -> bytes:
+    return record.replace(b"Content-Length: ", b"Content-Length: 9")
+
+
+def shorter(record: bytes) -> bytes:
+    return record.replace(b"Content-Length: 1", b"Content-Length: ")
+
+
+def no_length(record: bytes) -> bytes:
+    return record.replace(b"Content-Length", b"Content-Breadth")
+
+
+def negative(record: bytes) -> bytes:
+    return record.replace(b"Content-Length: ", b"Content-Length: -")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reasons"),
+    [
+        (broken_header, {"not_a_record"}),
+        (longer, {"truncated", "wrong_length"}),
+        (shorter, {"wrong_length"}),
+        (no_length, {"bad_length"}),
+        (negative, {"bad_length"}),
+        (lambda r: r.replace(b"HTTP/1.1 200 OK", b"SMTP/1.1 200 OK"), {"bad_http"}),
+        (lambda r: r.replace(b"HTTP/1.1 200", b"HTTP/1.1 404"), {"http_status"}),
+        (lambda r: r.replace(b"WARC-Target-URI", b"WARC-Target-ORI"), {"no_url"}),
+    ],
+)
+def test_a_broken_record_costs_itself_alone(tmp_path, packed, damage, reasons):
+    records = [warc_record(i, b"<html>" + bytes([65 + i]) * 100) for i in range(5)]
+    records[2] = damage(records[2])
+    found = said(read_bytes(tmp_path, packed(records)))
+    assert [name for name in found if name.isdigit()] == ["0", "1", "3", "4"]
+    assert len(found) == 5
+    assert set(found) & reasons
+
+
+@pytest.mark.parametrize("packed", ["gzip", "zstd"], indirect=True)
+def test_flipped_bytes_in_a_member_cost_that_record(tmp_path, packed):
+    records = [warc_record(i, b"<html>" + random.Random(i).randbytes(400).hex().encode()) for i in range(5)]
+    members = [bytearray(packed([record])) for record in records]
+    members[2][60:70] = b"\xff" * 10
+    found = said(read_bytes(tmp_path, b"".join(members)))
+    assert [name for name in found if name.isdigit() and name != "2"] == ["0", "1", "3", "4"]
+    assert len(found) == 5, "zstd without a checksum may not notice, gzip does"
+
+
+def test_garbage_between_members_costs_nothing_else(tmp_path):
+    members = [gzip.compress(warc_record(i)) for i in range(4)]
+    found = said(read_bytes(tmp_path, members[0] + b"\x1f\x8b\x08garbage" * 20 + b"".join(members[1:])))
+    assert [name for name in found if name.isdigit()] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.55, 0.9, 0.99])
+def test_a_cut_file_gives_what_was_before_the_cut_and_says_so(tmp_path, packed, cut):
+    records = [warc_record(i, b"<html>" + random.Random(i).randbytes(600).hex().encode()) for i in range(10)]
+    data = packed(records)
+    found = said(read_bytes(tmp_path, data[: int(len(data) * cut) - 7]))
+    numbers = [name for name in found if name.isdigit()]
+    assert numbers == [str(i) for i in range(len(numbers))]
+    assert len(numbers) >= int(10 * cut) - 1
+    assert found[-1] == "truncated"
+
+
+def test_a_gigabyte_of_zeros_in_a_small_member_is_left_in_a_moment(tmp_path):
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, 31)
+    head = squeeze.compress(warc_record(1)) + squeeze.flush(zlib.Z_FULL_FLUSH)
+    megabyte = squeeze.compress(bytes(2**20)) + squeeze.flush(zlib.Z_FULL_FLUSH)
+    bomb = head + megabyte * 1024
+    started = time.monotonic()
+    found = said(read_bytes(tmp_path, gzip.compress(warc_record(0)) + bomb + gzip.compress(warc_record(2))))
+    assert [name for name in found if name.isdigit()] == ["0", "1", "2"]
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd"])
+def test_a_bomb_in_the_content_encoding_is_a_fault(tmp_path, encoding):
+    zeros = bytes(50 * 2**20)
+    pack = {"gzip": gzip.compress, "br": lambda b: brotli.compress(b, quality=1), "deflate": zlib.compress}
+    body = zstandard.compress(zeros) if encoding == "zstd" else pack[encoding](zeros)
+    head = f"Content-Type: text/html\r\nContent-Encoding: {encoding}"
+    records = [warc_record(0), warc_record(1, body, head), warc_record(2)]
+    assert said(read_bytes(tmp_path, b"".join(records))) == ["0", "too_large", "2"]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd", "identity", "gzip, br"])
+def test_content_encodings_and_chunks_are_undone(tmp_path, encoding):
+    page = "<html><body>Grüße, 世界</body></html>".encode()
+    body = page
+    for step in encoding.split(", "):
+        if step != "identity":
+            pack = {"gzip": gzip.compress, "br": brotli.compress, "deflate": zlib.compress}
+            body = zstandard.compress(body) if step == "zstd" else pack[step](body)
+    chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    head = f"Content-Type: text/html; charset=UTF-8\r\nContent-Encoding: {encoding}\r\n"
+    records = [
+        warc_record(0, chunked, head + "Transfer-Encoding: chunked"),
+        warc_record(1, page, head + "Transfer-Encoding: chunked"),  # decoded by the crawler, headers left
+    ]
+    found = read_bytes(tmp_path, b"".join(records))
+    assert [(r.content, r.charset) for r in found] == [(page, "utf-8"), (page, "utf-8")]
+
+
+def test_what_is_no_page_says_so(tmp_path):
+    records = [
+        warc_record(0, b"%PDF-1.7 ..."),
+        warc_record(1, b"\x89PNG\0\0\0", "Content-Type: image/png"),
+        warc_record(2, b"   \r\n"),
+        warc_record(3, b"<html>no type said</html>", "Server: x"),
+        warc_record(4, b"just text", "Content-Type: text/plain"),
+    ]
+    assert said(read_bytes(tmp_path, b"".join(records))) == ["not_html", "not_html", "empty", "3", "4"]
+
+
+def test_a_record_over_the_bound_is_passed_over(tmp_path, packed):
+    page = b"<html>" + random.Random(0).randbytes(2**20).hex().encode()
+    records = [warc_record(0), warc_record(1, page), warc_record(2)]
+    assert said(read_bytes(tmp_path, packed(records))) == ["0", "too_large", "2"]
+
+
+def test_wet_records_are_text(tmp_path):
+    text = "标题\n第一段。".encode()
+    record = b"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Target-URI: http://h/\r\nContent-Length: %d\r\n\r\n%s\r\n\r\n"
+    (found,) = read_bytes(tmp_path, record % (len(text), text))
+    assert isinstance(found, Record)
+    assert (found.text, found.content, found.url) == ("标题\n第一段。", None, "http://h/")
+
+
+def test_a_zstd_file_may_bring_its_dictionary(tmp_path):
+    samples = [warc_record(i) for i in range(200)]
+    trained = zstandard.train_dictionary(4096, samples)
+    squeeze = zstandard.ZstdCompressor(dict_data=trained)
+    raw = trained.as_bytes()
+    first = (0x184D2A5D).to_bytes(4, "little") + len(raw).to_bytes(4, "little") + raw
+    data = first + b"".join(squeeze.compress(record) for record in samples[:4])
+    assert said(read_bytes(tmp_path, data)) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("unit_bytes", [1, 700, 5000])
+def test_units_together_give_what_the_whole_gives(tmp_path, packed, unit_bytes):
+    path = tmp_path / "x.warc"
+    path.write_bytes(packed([warc_record(i, b"<html>" + bytes([65 + i]) * 300 * i) for i in range(20)]))
+    whole = list(read_warc(path, LIMITS))
+    parts = [
+        record for start, end in units(path, unit_bytes) for record in read_warc(path, LIMITS, start, end)
+    ]
+    assert parts == whole
+    assert len(whole) == 20
+
+
+def test_headers_of_every_kind():
+    block = b"HTTP/1.1 200 OK\nA: 1\r\n  and 2\nB : x:y\r\nnonsense\r\nA: 3\r\nC: caf\xe9\r\n\r\n"
+    assert parse_headers(block) == {"a": "1 and 2", "b": "x:y", "c": "café"}
+
+
+def test_what_we_write_fastwarc_reads_and_verifies(tmp_path):
+    path = tmp_path / "out.warc.gz"
+    body = gzip.compress(b"<html>hello</html>", mtime=0)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\n\r\n"
+    with WarcWriter(path, software="test", date=NOON) as writer:
+        offset = writer.response("http://h/a", NOON, head, body)
+        writer.revisit(
+            "http://h/b",
+            NOON,
+            b"HTTP/1.1 304 Not Modified\r\n\r\n",
+            profile=NOT_MODIFIED,
+            payload_digest=sha1_digest(body),
+            first_date=NOON,
+        )
+    records = list(ArchiveIterator(str(path), verify_digests=True))
+    kinds = [record.headers["WARC-Type"] for record in ArchiveIterator(str(path))]
+    assert kinds == ["warcinfo", "response", "revisit"]
+    assert len(records) == 3, "a record whose digest is wrong is left out"
+    ours = list(read_warc(path, LIMITS))
+    assert [r.offset for r in ours if isinstance(r, WarcRecord) and r.type == "response"] == [offset]
+    page = to_record(ours[1], "f", LIMITS)
+    assert isinstance(page, Record)
+    assert page.content == b"<html>hello</html>"
+    assert isinstance(to_record(ours[2], "f", LIMITS), Fault)
+
+
+@pytest.mark.parametrize("name", ["wcxb/wcxb-dev-00003-of-00006.warc.gz", "dolma-warc/sample-0000.warc.gz"])
+def test_real_files_read_as_fastwarc_reads_them(real_data, name):
+    path = real_data(name)
+    theirs = [
+        (record.stream_pos, record.headers.get("WARC-Target-URI"), record.reader.read())
+        for record in ArchiveIterator(str(path), parse_http=False)
+    ]
+    ours = [
+        (record.offset, record.headers.get("warc-target-uri"), record.block)
+        for record in read_warc(path, ReadLimits())
+        if isinstance(record, WarcRecord)
+    ]
+    assert ours == theirs
+
+
+# --- whatever the bytes -----------------------------------------------------------------------------------
+
+
+def check_reads(folder: Path, data: bytes) -> int:
+    """Reading never raises, never loops and holds its bounds; how many records came out."""
+    found = read_bytes(folder, data)
+    for record in found:
+        if isinstance(record, Record):
+            assert record.url
+            assert len(record.content or b"") <= LIMITS.record_bytes
+        else:
+            assert record.reason.isidentifier()
+    return sum(isinstance(record, Record) for record in found)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.binary(max_size=400), at=st.integers(0, 3), pack=st.sampled_from(["plain", "gzip", "zstd"]))
+def test_any_bytes_between_records_cost_at_most_their_neighbours(tmp_path_factory, data, at, pack):
+    squeeze = {"plain": bytes, "gzip": gzip.compress, "zstd": zstandard.compress}[pack]
+    pieces = [squeeze(warc_record(i)) for i in range(4)]
+    pieces.insert(at, data)
+    assert check_reads(tmp_path_factory.getbasetemp(), b"".join(pieces)) >= 2
+
+
+MUTATIONS = 1200
+
+
+def mutated(data: bytes, chance: random.Random) -> bytes:
+    """One to four small injuries: flipped, dropped, doubled or moved bytes, or a cut."""
+    out = bytearray(data)
+    for _ in range(chance.randint(1, 4)):
+        place, size = chance.randrange(len(out)), chance.choice([1, 2, 16, 300])
+        match chance.randrange(5):
+            case 0:
+                out[place : place + size] = chance.randbytes(min(size, len(out) - place))
+            case 1:
+                del out[place : place + size]
+            case 2:
+                out[place:place] = out[place : place + size]
+            case 3:
+                out[place:place] = bytes(size)
+            case _:
+                del out[place + 10 * size :]
+        if len(out) < 2:
+            break
+    return bytes(out)
+
+
+@pytest.mark.parametrize("pack", ["plain", "gzip", "zstd"])
+def test_thousands_of_mutated_warcs(tmp_path, pack):
+    chance = random.Random(pack)
+    page = b"<html><body>" + "<p>Ein Absatz — 一段。</p>".encode() * 10
+    heads = ["Content-Type: text/html", "Content-Type: text/html; charset=gbk\r\nContent-Encoding: gzip"]
+    records = [warc_record(i, gzip.compress(page) if i % 2 else page, heads[i % 2]) for i in range(8)]
+    squeeze = {"plain": bytes, "gzip": gzip.compress, "zstd": zstandard.compress}[pack]
+    data = b"".join(squeeze(record) for record in records)
+    kept = sum(check_reads(tmp_path, mutated(data, chance)) for _ in range(MUTATIONS))
+    assert kept > MUTATIONS * 2, "most records of a file with a few injuries are whole"
+
+
+def test_mutated_real_warcs(tmp_path, real_data):
+    chance = random.Random(7)
+    data = real_data("dolma-warc/sample-0001.warc.gz").read_bytes()
+    for _ in range(60):
+        check_reads(tmp_path, mutated(data, chance))
