@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.dedup_units import ALONE, classes, code_points, shingles, shingles_at, units
+from tasks.text.dedup_units import ALONE, Units, classes, code_points, shingles, shingles_at, units
 
 WORDS, CHARACTERS = 13, 26
 FEWEST_WORDS, FEWEST_CHARACTERS = 6, 12
@@ -137,11 +137,14 @@ class Index:
         """How many different n-grams are looked for."""
         return sum(len(grams.hashes) for grams in self._grams)
 
-    def hit(self, text: str) -> Hit | None:
-        """The first of the longest n-grams that the text shares with an evaluation record, or None."""
+    def hit(self, text: str, found: Units | None = None) -> Hit | None:
+        """The first of the longest n-grams that the text shares with an evaluation record, or None.
+
+        ``found`` are the text's units, where they are at hand: finding them is most of the work.
+        """
         if not self._grams:
             return None
-        found = units(text)
+        found = units(text) if found is None else found
         starts = self._anchors.places(shingles(found.hashes, ANCHOR))
         for grams in reversed(self._grams) if len(starts) else ():
             match = grams.find(found.hashes, starts)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.dedup_units import mix, shingles, units
+from tasks.text.dedup_units import Units, mix, shingles, units
 
 BINS = 128
 """Values in a signature."""
@@ -46,9 +46,9 @@ class Fingerprint:
     """uint32[128]; the share of equal values estimates the Jaccard similarity of two texts' shingles."""
 
 
-def fingerprint(text: str) -> Fingerprint:
-    """Both fingerprints of a text, in one pass over it."""
-    hashes = units(text).hashes
+def fingerprint(text: str, found: Units | None = None) -> Fingerprint:
+    """Both fingerprints of a text, in one pass over it; ``found`` are its units, where they are at hand."""
+    hashes = (units(text) if found is None else found).hashes
     normal = hashes.astype("<u8").tobytes() if len(hashes) else text.encode("utf-8", "surrogatepass")
     size = max(1, min(SHINGLE, len(hashes)))  # a text of fewer units is one shingle
     return Fingerprint(hashlib.sha256(normal).digest(), _minhash(shingles(hashes, size)))
@@ -67,13 +67,16 @@ def text_digest(text: str) -> bytes:
     return fingerprint(text).text_sha256
 
 
-def signature_row(doc_id: str, text: str) -> dict[str, Any]:
-    """One row of the signatures that are kept beside a part: doc_id, text_sha256, minhash, length."""
-    found = fingerprint(text)
+def signature_row(doc_id: str, text: str, found: Units | None = None) -> dict[str, Any]:
+    """One row of the signatures that are kept beside a part: doc_id, text_sha256, minhash, length.
+
+    ``found`` are the text's units, where they are at hand: finding them is most of the work.
+    """
+    prints = fingerprint(text, found)
     return {
         "doc_id": doc_id,
-        "text_sha256": found.text_sha256,
-        "minhash": found.minhash.astype("<u4").tobytes(),
+        "text_sha256": prints.text_sha256,
+        "minhash": prints.minhash.astype("<u4").tobytes(),
         "length": len(text),
     }
 
