@@ -194,7 +194,8 @@ def test_a_record_over_the_bound_is_passed_over(tmp_path, packed):
 
 def test_wet_records_are_text(tmp_path):
     text = "标题\n第一段。".encode()
-    record = b"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Target-URI: http://h/\r\nContent-Length: %d\r\n\r\n%s\r\n\r\n"
+    head = b"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Target-URI: http://h/\r\n"
+    record = head + b"Content-Length: %d\r\n\r\n%s\r\n\r\n"
     (found,) = read_bytes(tmp_path, record % (len(text), text))
     assert isinstance(found, Record)
     assert (found.text, found.content, found.url) == ("标题\n第一段。", None, "http://h/")
