@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -187,6 +188,8 @@ def write_shard(
     partial.parent.mkdir(parents=True, exist_ok=True)
     with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
         writer.write_batch(batch)
+    with partial.open("rb") as written:
+        os.fsync(written.fileno())
     partial.rename(path)
     return ShardInfo(
         name=path.name,

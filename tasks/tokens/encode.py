@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from tasks.tokens.bpe import EOS, eos_of
+from tasks.tokens.bpe import EOS, eos_of, size_of
 from tasks.tokens.errors import CanaryError
 
 Ids = NDArray[np.uint16]
@@ -83,6 +83,7 @@ class Encoder:
         self.reason = reason
         """Why it is not the fast engine; empty where it is, or where it was not asked for."""
         self.eos = eos_of(tokenizer)
+        self.vocab_size = size_of(tokenizer)
         self._reference = Tokenizers(tokenizer)
 
     def encode(self, texts: Sequence[str]) -> Encoded:
