@@ -24,7 +24,7 @@ from tasks.web.guard import Routes
 from tasks.web.payload import HTML_TYPES, TEXT_TYPES, HttpResponse, PayloadError, parse_content_type
 from tasks.web.records import ReadLimits
 from tasks.web.robots import Robots
-from tasks.web.sitemaps import GZIP_TYPES, XML_TYPES, is_listing, listed_addresses
+from tasks.web.sitemaps import GZIP_TYPES, XML_TYPES, is_listing, listed_addresses, unpacked
 from tasks.web.urls import Scope, canonical_url, find_links, host_of
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -211,8 +211,10 @@ class _Crawl:
                 self._enqueue(_Target(url, depth))
             for url in links.feeds if self.config.sitemaps else ():
                 self._enqueue(_Target(url, depth, listing=host_of(url) == host_of(target.url)))
-        elif is_listing(message.body):
-            self._follow_listing(target, message.body)
+        else:
+            body = unpacked(message.body, self.config.max_page_bytes)
+            if is_listing(body):
+                self._follow_listing(target, body)
 
     def _follow_listing(self, target: _Target, content: bytes) -> None:
         for url in listed_addresses(content, target.url):

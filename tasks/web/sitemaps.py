@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import zlib
 
 from tasks.web.urls import canonical_url, unique
 
@@ -18,6 +19,16 @@ _LISTED = re.compile(
     rb"<(?:\w+:)?(?:loc|link)\s*>\s*(?:<!\[CDATA\[)?\s*([^<\]\s]{1,2048})|<(?:\w+:)?link\s([^<>]{1,4096})>"
 )
 _HREF = re.compile(rb"""\bhref\s*=\s*["']([^"']{1,2048})["']""")
+
+
+def unpacked(content: bytes, limit: int) -> bytes:
+    """The bytes, or what is in them where they are gzip: at most ``limit``, so that no bomb goes off."""
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        return zlib.decompressobj(wbits=31).decompress(content, limit)
+    except zlib.error:
+        return b""
 
 
 def is_listing(content: bytes) -> bool:

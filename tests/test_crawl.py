@@ -1,0 +1,464 @@
+"""Crawling a real site on loopback: order, politeness, bounds, refusals, and crawling it again."""
+
+import gzip
+import random
+import time
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from tasks.web.config import CrawlConfig, IngestConfig
+from tasks.web.crawl import CrawlReport, crawl
+from tasks.web.crawl_index import read_index
+from tasks.web.fetch import retry_after
+from tasks.web.guard import is_public
+from tasks.web.pydoc_site import HOST, PydocError, pydoc_crawl, pydoc_servers
+from tasks.web.readers import read_records
+from tasks.web.records import ReadLimits
+from tasks.web.robots import read_rules
+from tasks.web.sitemaps import is_listing, listed_addresses
+from tasks.web.urls import Scope, canonical_url, find_links
+from tasks.web.warc import WarcRecord, read_warc
+
+
+def settings(**changes) -> CrawlConfig:
+    """A config for loopback: allowed by name, no waiting."""
+    base = {
+        "allow_hosts": ("127.0.0.1",),
+        "host_delay_seconds": 0.0,
+        "backoff_seconds": 0.01,
+        "host_concurrency": 4,
+        "page_seconds": 5.0,
+        "retries": 1,
+    }
+    return CrawlConfig(**{**base, **changes})
+
+
+def links(*paths: str) -> str:
+    return (
+        "<html><body>" + "".join(f'<p>to <a href="{path}">there</a></p>' for path in paths) + "</body></html>"
+    )
+
+
+def run(site, folder: Path, *paths: str, previous: Path | None = None, **changes) -> CrawlReport:
+    folder.mkdir(parents=True, exist_ok=True)
+    seeds = [site.url + path for path in paths or ("/",)]
+    return crawl(seeds, settings(**changes), folder, previous=previous)
+
+
+def stored(site, folder: Path) -> list[str]:
+    """Paths of a crawl's pages in the order of its index."""
+    return [entry.url.removeprefix(site.url) for entry in read_index(folder)]
+
+
+@pytest.fixture
+def tree(site):
+    """A site of three levels, its second level answering in a random order."""
+    chance = random.Random(1)
+    site.pages["/"] = links("/a", "/b", "/c", "/missing")
+    for name in "abc":
+        site.pages[f"/{name}"] = links(*(f"/{name}{i}" for i in range(5)), "/")
+        for i in range(5):
+            wait = chance.random() / 50
+            site.pages[f"/{name}{i}"] = lambda _request, wait=wait: time.sleep(wait) or site_page()
+    return site
+
+
+def site_page() -> str:
+    return "<html><body><p>Some text of a page.</p></body></html>"
+
+
+def test_pages_come_in_the_order_of_discovery_whatever_answers_first(tree, tmp_path):
+    expected = ["/", "/a", "/b", "/c", "/missing", *(f"/{name}{i}" for name in "abc" for i in range(5))]
+    one = run(tree, tmp_path / "1", concurrency=1, host_concurrency=1)
+    many = run(tree, tmp_path / "2", concurrency=32, host_concurrency=32)
+    assert stored(tree, tmp_path / "1") == stored(tree, tmp_path / "2") == expected
+    assert one.identity == many.identity
+    assert one.statuses == {"200": 19, "404": 1}
+    assert one.ended == "complete"
+
+
+def test_a_crawl_is_a_readable_source(tree, tmp_path):
+    run(tree, tmp_path)
+    found = list(read_records(tmp_path, "crawl", IngestConfig()))
+    assert [type(record).__name__ for record in found].count("Record") == 19
+    responses = [r for r in read_warc(tmp_path / "crawl-00000.warc.gz", ReadLimits()) if r.type == "response"]
+    assert [r.url.removeprefix(tree.url) for r in responses] == stored(tree, tmp_path)
+
+
+def test_scope_is_the_seeds_folder(site, tmp_path):
+    site.pages["/docs/index.html"] = links("/docs/in", "sub/also", "/out", "http://other.example/")
+    report = run(site, tmp_path, "/docs/index.html", sitemaps=False)
+    assert site.asked == ["/docs/index.html", "/docs/in", "/docs/sub/also"]
+    assert report.skipped["out_of_scope"] == 2
+
+
+def test_included_and_excluded_addresses(site, tmp_path):
+    site.pages["/"] = links("/a1", "/a2", "/b1")
+    run(site, tmp_path, include=(r"/a\d$",), exclude=("2$",))
+    assert site.asked == ["/", "/a1"]
+    with pytest.raises(ValidationError, match="no regular expression"):
+        CrawlConfig(exclude=("(",))
+
+
+def test_robots_txt_is_obeyed(site, tmp_path, page):
+    site.pages["/robots.txt"] = page("User-agent: *\nDisallow: /private\nAllow: /", 200)
+    site.pages["/"] = links("/private/x", "/public")
+    report = run(site, tmp_path)
+    assert site.asked == ["/", "/public"]
+    assert report.skipped["robots"] == 1
+
+
+@pytest.mark.parametrize(("status", "pages"), [(404, 1), (403, 1), (500, 0), (429, 0)])
+def test_robots_txt_that_is_absent_allows_and_one_that_fails_forbids(site, tmp_path, page, status, pages):
+    site.pages["/robots.txt"] = page("", status)
+    site.pages["/"] = "<p>text</p>"
+    assert run(site, tmp_path).pages == pages
+
+
+def test_a_robots_txt_of_50_mb_is_read_in_its_first_500_kib(site, tmp_path, page):
+    lines = b"User-agent: *\nDisallow: /no\n"
+    site.pages["/robots.txt"] = page(lines + b"# padding line\n" * (50 * 2**20 // 15))
+    site.pages["/"] = links("/no", "/yes")
+    started = time.monotonic()
+    run(site, tmp_path)
+    assert site.asked == ["/", "/yes"]
+    assert time.monotonic() - started < 10
+
+
+def test_crawl_delay_and_sitemaps_of_robots_txt():
+    rules = read_rules(
+        b"User-agent: *\nCrawl-delay: 900\nSitemap: /map.xml\n\xff\xfe", "http://h", "modelmill"
+    )
+    assert (rules.crawl_delay, rules.sitemaps) == (60.0, ("http://h/map.xml",))
+
+
+def test_what_can_succeed_next_time_is_tried_again(site, tmp_path, page):
+    left = {"/": 2, "/slow": 1}
+
+    def flaky(request):
+        left[request.path] -= 1
+        return page("busy", 503, {"Retry-After": "0"}) if left[request.path] >= 0 else page(links("/slow"))
+
+    site.pages["/"] = site.pages["/slow"] = flaky
+    report = run(site, tmp_path, retries=3)
+    assert site.asked == ["/", "/", "/", "/slow", "/slow"]
+    assert report.statuses == {"200": 2}
+
+
+def test_a_status_that_stays_is_stored_as_it_is(site, tmp_path, page):
+    site.pages["/"] = page("down", 503, {"Retry-After": "0"})
+    report = run(site, tmp_path, retries=2)
+    assert (report.statuses, len(site.asked)) == ({"503": 1}, 3)
+
+
+def test_retry_after():
+    assert [retry_after(value) for value in ("7", " 0 ", "soon", "-1", "")] == [7.0, 0.0, None, None, None]
+    assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+
+
+def test_requests_at_once_and_their_pace_keep_to_the_config(site, tmp_path):
+    site.pages["/"] = links(*(f"/{i}" for i in range(6)))
+    for i in range(6):
+        site.pages[f"/{i}"] = lambda _: time.sleep(0.05) or site_page()
+    run(site, tmp_path / "a", host_concurrency=2, concurrency=16)
+    assert site.most_at_once == 2
+    started = time.monotonic()
+    run(site, tmp_path / "b", host_delay_seconds=0.1, robots=False, sitemaps=False)
+    assert time.monotonic() - started >= 0.6
+
+
+def test_limits_on_pages_bytes_depth_and_time(site, tmp_path):
+    for i in range(30):
+        site.pages[f"/{i}"] = links(f"/{i + 1}") + " " * 1000
+    assert run(site, tmp_path / "pages", "/0", max_pages=5).ended == "max_pages"
+    assert len(read_index(tmp_path / "pages")) == 5
+    by_bytes = run(site, tmp_path / "bytes", "/0", max_bytes=3000)
+    assert (by_bytes.ended, by_bytes.pages) == ("max_bytes", 3)
+    by_depth = run(site, tmp_path / "depth", "/0", max_depth=2)
+    assert (by_depth.ended, by_depth.pages, by_depth.skipped["max_depth"]) == ("complete", 3, 1)
+    site.pages["/3"] = lambda _: time.sleep(3) or links("/4")
+    by_time = run(site, tmp_path / "time", "/0", max_seconds=1)
+    assert (by_time.ended, by_time.pages) == ("max_seconds", 3)
+
+
+def test_an_infinite_redirect_ends(site, tmp_path, page):
+    site.pages["/"] = links("/loop", "/r/0")
+    site.pages["/loop"] = page("", 302, {"Location": "/loop"})
+    for i in range(40):
+        site.pages[f"/r/{i}"] = page("", 301, {"Location": f"/r/{i + 1}"})
+    report = run(site, tmp_path, max_redirects=5)
+    assert [failure.reason for failure in report.failures] == ["too_many_redirects"]
+    assert site.asked[-1] == "/r/5"
+
+
+def test_where_a_seed_redirects_to_is_the_site(site, tmp_path, page):
+    site.pages["/old/"] = page("", 301, {"Location": "/new/"})
+    site.pages["/new/"] = links("/new/x", "/other")
+    run(site, tmp_path, "/old/", sitemaps=False)
+    assert site.asked == ["/old/", "/new/", "/new/x"]
+
+
+def test_a_server_that_sends_a_byte_a_second_costs_one_deadline(site, tmp_path, page):
+    site.pages["/"] = links("/drip", "/fine")
+    site.pages["/drip"] = page("x" * 100, drip_seconds=0.2)
+    site.pages["/fine"] = site_page()
+    started = time.monotonic()
+    report = run(site, tmp_path, page_seconds=0.6, retries=0)
+    assert time.monotonic() - started < 5
+    assert [(failure.url[-5:], failure.reason) for failure in report.failures] == [("/drip", "timed_out")]
+    assert stored(site, tmp_path) == ["/", "/fine"]
+
+
+def test_bodies_over_the_bound_and_types_that_are_no_pages_are_not_fetched(site, tmp_path, page):
+    bomb = gzip.compress(bytes(20 * 2**20))
+    site.pages["/"] = links("/big", "/bomb", "/image", "/end")
+    site.pages["/big"] = page("x" * 300_000)
+    site.pages["/bomb"] = page(bomb, headers={"Content-Encoding": "gzip"})
+    site.pages["/image"] = page(b"\x89PNG" * 100_000, headers={"Content-Type": "image/png"})
+    site.pages["/end"] = site_page()
+    report = run(site, tmp_path, max_page_bytes=100_000)
+    assert sorted(failure.reason for failure in report.failures) == ["too_large", "too_large"]
+    assert stored(site, tmp_path) == ["/", "/image", "/end"]
+    reasons = [
+        getattr(record, "reason", "page") for record in read_records(tmp_path, "crawl", IngestConfig())
+    ]
+    assert reasons == ["page", "not_html", "page"]
+
+
+def test_a_dead_server_and_a_broken_one_are_failures_with_reasons(site, tmp_path):
+    def hang_up(request):
+        request.connection.close()
+        raise ConnectionResetError
+
+    site.pages["/"] = hang_up
+    report = run(site, tmp_path / "a", retries=0, robots=False)
+    assert [failure.reason for failure in report.failures] == ["network"]
+    tmp_path.joinpath("b").mkdir()
+    dead = crawl(["http://127.0.0.1:9/"], settings(robots=False, retries=0), tmp_path / "b")
+    assert [failure.reason for failure in dead.failures] == ["network"]
+
+
+# --- addresses that are not of the public internet --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.169.254", "0.0.0.0", "100.64.0.1",
+        "::1", "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", 
+        "2002:7f00:1::", "224.0.0.1", "255.255.255.255", "ff02::1", "::",
+    ],
+)  # fmt: skip
+def test_private_addresses_are_not_public(address):
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "64:ff9b::808:808"])
+def test_public_addresses_are(address):
+    assert is_public(address)
+
+
+def test_loopback_is_refused_unless_allowed_by_name(site, tmp_path):
+    site.pages["/"] = site_page()
+    report = run(site, tmp_path, allow_hosts=())
+    assert site.requests == []
+    (failure,) = report.failures
+    assert failure.reason == "refused_address"
+    assert "add '127.0.0.1' to allow_hosts" in failure.detail
+
+
+def test_a_name_that_resolves_to_loopback_is_refused(site, tmp_path):
+    site.pages["/"] = site_page()
+    port = site.url.rpartition(":")[2]
+    tmp_path.joinpath("a").mkdir()
+    report = crawl([f"http://localhost:{port}/"], settings(), tmp_path / "a")
+    assert [failure.reason for failure in report.failures] == ["refused_address"]
+    assert site.requests == []
+
+
+def test_a_redirect_to_a_private_address_is_refused(site, tmp_path, page):
+    port = site.url.rpartition(":")[2]
+    site.pages["/"] = page("", 302, {"Location": f"http://localhost:{port}/secret"})
+    report = run(site, tmp_path, scope="any")
+    assert [(failure.url[-6:], failure.reason) for failure in report.failures] == [
+        ("secret", "refused_address")
+    ]
+    assert site.asked == ["/"]
+
+
+# --- crawling again ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def news(site, page):
+    """A site of which some pages have entity tags, some dates, some nothing."""
+
+    def tagged(body):
+        def answer(request):
+            if request.headers.get("If-None-Match") == '"1"':
+                return page("", 304, {"ETag": '"1"'})
+            return page(body, headers={"ETag": '"1"'})
+
+        return answer
+
+    def dated(request):
+        date = "Wed, 01 Jan 2025 00:00:00 GMT"
+        if request.headers.get("If-Modified-Since") == date:
+            return page("", 304)
+        return page("<p>dated</p>", headers={"Last-Modified": date})
+
+    site.pages["/"] = tagged(links("/dated", "/plain"))
+    site.pages["/dated"] = dated
+    site.pages["/plain"] = "<p>plain</p>"
+    return site
+
+
+def texts(folder: Path) -> dict[str, bytes]:
+    records = read_records(folder, "crawl", IngestConfig())
+    return {record.url.rpartition("/")[2]: record.content for record in records}
+
+
+def test_an_unchanged_site_is_stored_once_and_gives_the_same_identity(news, tmp_path):
+    first = run(news, tmp_path / "1", robots=False, sitemaps=False)
+    second = run(news, tmp_path / "2", robots=False, sitemaps=False, previous=tmp_path / "1")
+    third = run(news, tmp_path / "3", robots=False, sitemaps=False, previous=tmp_path / "2")
+    assert first.identity == second.identity == third.identity
+    assert (first.unchanged, second.unchanged, third.unchanged) == (0, 3, 3)
+    assert second.bytes == len("<p>plain</p>"), "pages with a tag or a date are not sent again"
+    kinds = [r.type for r in read_warc(tmp_path / "2/crawl-00001.warc.gz", ReadLimits())]
+    assert kinds == ["warcinfo", "revisit", "revisit", "revisit"]
+    assert texts(tmp_path / "3") == texts(tmp_path / "1")
+    assert {entry.file for entry in read_index(tmp_path / "3")} == {"crawl-00000.warc.gz"}
+
+
+def test_only_what_changed_is_stored_again(news, tmp_path):
+    run(news, tmp_path / "1", robots=False, sitemaps=False)
+    news.pages["/plain"] = "<p>plain, changed</p>"
+    second = run(news, tmp_path / "2", robots=False, sitemaps=False, previous=tmp_path / "1")
+    assert second.unchanged == 2
+    assert texts(tmp_path / "2")["plain"] == b"<p>plain, changed</p>"
+    responses = [
+        r for r in read_warc(tmp_path / "2/crawl-00001.warc.gz", ReadLimits()) if r.type == "response"
+    ]
+    assert [record.url for record in responses if isinstance(record, WarcRecord)] == [news.url + "/plain"]
+    first_dates = {r.url: r.fetched_at for r in read_records(tmp_path / "1", "crawl", IngestConfig())}
+    second_dates = {r.url: r.fetched_at for r in read_records(tmp_path / "2", "crawl", IngestConfig())}
+    assert first_dates[news.url + "/"] == second_dates[news.url + "/"]
+
+
+def test_a_page_that_is_gone_is_gone(news, tmp_path):
+    first = run(news, tmp_path / "1", robots=False, sitemaps=False)
+    del news.pages["/plain"]
+    second = run(news, tmp_path / "2", robots=False, sitemaps=False, previous=tmp_path / "1")
+    assert second.identity != first.identity
+    assert second.statuses == {"304": 2, "404": 1}
+
+
+# --- sitemaps and feeds -----------------------------------------------------------------------------------
+
+
+def test_sitemaps_and_feeds_are_followed(site, tmp_path, page):
+    xml = {"Content-Type": "application/xml"}
+    port_url = site.url
+    site.pages["/robots.txt"] = page(f"Sitemap: {port_url}/index.xml", headers={"Content-Type": "text/plain"})
+    site.pages["/index.xml"] = page(
+        "<sitemapindex><sitemap><loc>/more.xml.gz</loc></sitemap></sitemapindex>", 200, xml
+    )
+    listed = f"<urlset><url><loc>{port_url}/hidden?a=1&amp;b=2</loc></url>"
+    listed += "<url><loc>http://no.example/</loc></url></urlset>"
+    site.pages["/more.xml.gz"] = page(
+        gzip.compress(listed.encode()), 200, {"Content-Type": "application/gzip"}
+    )
+    site.pages["/"] = '<link rel="alternate" type="application/rss+xml" href="/feed"><p>front page</p>'
+    site.pages["/feed"] = page("<rss><channel><item><link>/item</link></item></channel></rss>", 200, xml)
+    run(site, tmp_path)
+    assert set(site.asked) == {"/", "/feed", "/index.xml", "/more.xml.gz", "/hidden?a=1&b=2", "/item"}
+
+
+def test_feeds_of_every_form():
+    atom = b'<feed><link rel="self" href="/f"/><entry><link href="/e?x=1&amp;y=2"/></entry></feed>'
+    assert is_listing(atom)
+    assert listed_addresses(atom, "http://h/") == ["http://h/e?x=1&y=2"]
+    rss = b"<rss><item><link><![CDATA[ http://h/c ]]></link></item></rss>"
+    assert listed_addresses(rss, "http://h/") == ["http://h/c"]
+    bomb = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaa">' + b"<urlset>" + b"<loc>" * 200_000
+    assert listed_addresses(bomb, "http://h/") == []
+
+
+# --- addresses and links ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "base", "expected"),
+    [
+        ("HTTP://Example.COM:80/a/../b/./c?x=1 2#f", "", "http://example.com/b/c?x=1%202"),
+        ("../x", "http://h/a/b/c", "http://h/a/x"),
+        ("//h/x", "https://a/", "https://h/x"),
+        ("http://例え.jp/路径", "", "http://xn--r8jz45g.jp/%E8%B7%AF%E5%BE%84"),
+        ("http://[::1]:81/", "", "http://[::1]:81/"),
+        ("?q=1", "http://h/p?z", "http://h/p?q=1"),
+        ("http://h", "", "http://h/"),
+        ("mailto:x@y", "http://h/", ""),
+        ("javascript:void(0)", "http://h/", ""),
+        ("http://h:99999999/", "", ""),
+        ("http://[bad/", "", ""),
+        ("http://h/" + "x" * 3000, "", ""),
+    ],
+)
+def test_canonical_addresses(url, base, expected):
+    assert canonical_url(url, base) == expected
+    assert canonical_url(expected) == expected
+
+
+def test_links_are_found_once_in_order_and_not_in_comments():
+    found = find_links(
+        b'<base href="/d/"><a class=x href="b.html#1">x</a><!-- <a href=c> --><a href=a.html?x=1&amp;y=2>'
+        b"<script>'<a href=s>'</script><a href='b.html#2'><a rel=nofollow href=z><area href=m>",
+        "http://h/",
+    )
+    assert found.pages == ("http://h/d/b.html", "http://h/d/a.html?x=1&y=2", "http://h/d/m")
+
+
+@pytest.mark.parametrize(
+    "piece", [b"<a ", b"<!--", b"<script ", b'<a href="', b"<a href" + b" " * 9, b'"href = ']
+)
+def test_no_markup_makes_finding_links_slow(piece):
+    started = time.monotonic()
+    find_links(b"<a " + piece * (2**21 // len(piece)) + b">", "http://h/")
+    assert time.monotonic() - started < 5
+
+
+def test_traps_are_out_of_scope():
+    scope = Scope("host", ("http://h/",))
+    assert scope.allows("http://h/a/a/a/b")
+    assert not scope.allows("http://h/a/b/a/b/a/b/a/b/")
+    assert not scope.allows("http://other/")
+
+
+# --- the site that every Python has -----------------------------------------------------------------------
+
+
+def test_pydoc_pages_are_crawled_and_the_same_twice(tmp_path):
+    config = CrawlConfig(max_pages=12, include=())
+    reports = []
+    for name in ("1", "2"):
+        seeds, pydoc_settings = pydoc_crawl(["json"], config)
+        (tmp_path / name).mkdir()
+        with pydoc_servers() as ports:
+            reports.append(crawl(seeds, pydoc_settings, tmp_path / name, routes={HOST: ports}))
+    assert reports[0].identity == reports[1].identity
+    urls = [entry.url for entry in read_index(tmp_path / "1")]
+    assert f"http://{HOST}/json.decoder.html" in urls
+    assert len(urls) <= 12
+
+
+def test_an_absent_package_is_said_by_name():
+    with pytest.raises(PydocError, match="no package 'nothing_of_the_kind'"):
+        pydoc_crawl(["nothing_of_the_kind"], CrawlConfig())
+
+
+def test_a_seed_that_is_no_address_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="starts from http"):
+        crawl(["ftp://x/"], CrawlConfig(), tmp_path)
