@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from tasks.settings import StageConfig
 from tasks.text.files_config import FilesConfig
-from tasks.text.rules_config import C4Config, FineWebConfig, GopherConfig, RepetitionConfig
+from tasks.text.rules_config import BY_LANGUAGE, C4Config, FineWebConfig, GopherConfig, RepetitionConfig
 from tasks.text.rules_config import limits as rule_limits
 
 
@@ -215,10 +215,10 @@ class CleanConfig(StageConfig):
     c4: C4Config = Field(C4Config(), title="C4", description="Pages of placeholder text or code.")
     fineweb: FineWebConfig = Field(FineWebConfig(), title="FineWeb", description="Pages of fragments.")
     by_language: dict[str, dict[str, float]] = Field(
-        {},
+        BY_LANGUAGE,
         title="Limits by language",
-        description="Other limits for single languages: {zh: {gopher.min_words: 30}}. Rules are named as in "
-        "the rejects' reasons.",
+        description="Limits that hold for single languages instead: {zh: {gopher.min_words: 30}}. Rules are "
+        "named as in the rejects' reasons. FineWeb2's limits for Chinese, Japanese and Thai by default.",
     )
     score: ScoreConfig = Field(ScoreConfig(), title="Model score", description="A classifier of yours.")
     decontaminate: FilesConfig = Field(

@@ -200,10 +200,10 @@ class C4Config(StageConfig):
         le=10000,
     )
     curly_bracket_lines: float = Field(
-        0.0,
+        0.2,
         title="Lines with a curly bracket",
-        description="Largest share of lines with { or } in them: 0 as in the paper drops a page with a "
-        "single one, 0 to 1; 1 switches the rule off.",
+        description="Largest share of lines with { or } in them, 0 to 1; 1 switches the rule off. The "
+        "paper has 0, which drops every page that shows a line of code.",
         ge=0,
         le=1,
     )
@@ -252,6 +252,47 @@ class FineWebConfig(StageConfig):
         le=1,
     )
 
+
+BY_LANGUAGE: dict[str, dict[str, float]] = {
+    "zh": {
+        "repetition.dup_line_frac": 0.287,
+        "repetition.top_2_gram": 0.256,
+        "repetition.top_3_gram": 0.201,
+        "repetition.top_4_gram": 0.171,
+        "repetition.dup_5_gram": 0.198,
+        "repetition.dup_6_gram": 0.182,
+        "repetition.dup_7_gram": 0.167,
+        "repetition.dup_8_gram": 0.154,
+        "repetition.dup_9_gram": 0.14,
+        "repetition.dup_10_gram": 0.127,
+        "gopher.min_alpha_words": 0.735,
+        "fineweb.min_line_punct": 0.106,
+    },
+    "ja": {
+        "repetition.dup_line_frac": 0.375,
+        "repetition.dup_5_gram": 0.307,
+        "repetition.dup_6_gram": 0.283,
+        "repetition.dup_7_gram": 0.264,
+        "repetition.dup_8_gram": 0.248,
+        "repetition.dup_9_gram": 0.234,
+        "repetition.dup_10_gram": 0.223,
+        "gopher.min_alpha_words": 0.759,
+    },
+    "th": {
+        "repetition.dup_line_frac": 0.349,
+        "repetition.top_2_gram": 0.221,
+        "repetition.top_3_gram": 0.197,
+        "repetition.top_4_gram": 0.162,
+        "repetition.dup_5_gram": 0.185,
+        "repetition.dup_6_gram": 0.168,
+        "repetition.dup_7_gram": 0.152,
+        "repetition.dup_8_gram": 0.137,
+        "repetition.dup_9_gram": 0.124,
+        "repetition.dup_10_gram": 0.111,
+    },
+}
+"""Limits that FineWeb2 (Penedo et al. 2025) found for languages without spaces, each set so that it drops as
+much as its English limit does; where theirs are stricter than English, the English one holds."""
 
 SECTIONS: dict[str, type[StageConfig]] = {
     "repetition": RepetitionConfig,
