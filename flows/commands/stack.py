@@ -1,0 +1,154 @@
+"""``modelmill up``, ``down`` and ``status``: what people see of the stack."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from flows import stack_state
+from flows.health import answers, worker_online
+from flows.ports import LOOPBACK
+from flows.stack_errors import StackError
+from flows.stack_options import POOL, StackOptions
+from storage.home import home
+
+
+def up_command(console: Console, options: StackOptions) -> None:
+    """Run the stack until Ctrl-C; raises StackError where it cannot start."""
+    options = _external(options)
+    _prepare()
+    from flows.stack import Stack
+
+    if options.host not in LOOPBACK:
+        console.print(
+            f"[yellow]Listening on {options.host}: whoever reaches this machine can run code on it through "
+            "Prefect. Put a proxy with a login before it (deploy/README.md).[/]"
+        )
+    started = time.monotonic()
+    console.print(f"Starting Prefect, MLflow and a worker; logs are in {home() / 'logs'}")
+
+    def say(line: str) -> None:
+        console.print(f"[dim]{time.monotonic() - started:5.1f} s  {line}[/]", highlight=False)
+
+    Stack(options, say).run(lambda: console.print(_welcome(options, time.monotonic() - started)))
+    console.print("Stopped.")
+
+
+def _external(options: StackOptions) -> StackOptions:
+    """Take servers that the user's environment names, unless they are those that this stack would start."""
+    prefect, mlflow = os.environ.get("PREFECT_API_URL", ""), os.environ.get("MLFLOW_TRACKING_URI", "")
+    changes = {}
+    if prefect and f":{options.prefect_port}/" not in prefect:
+        changes["external_prefect"] = prefect.rstrip("/")
+        if not answers(f"{prefect.rstrip('/')}/health", timeout_s=10):
+            raise StackError(
+                f"PREFECT_API_URL is {prefect}, where nothing answers. Unset it to start a server here."
+            )
+    if mlflow.startswith("http") and not mlflow.rstrip("/").endswith(f":{options.mlflow_port}"):
+        changes["external_mlflow"] = mlflow.rstrip("/")
+        if not answers(f"{mlflow.rstrip('/')}/health", timeout_s=10):
+            raise StackError(
+                f"MLFLOW_TRACKING_URI is {mlflow}, where nothing answers. Unset it to start a server here."
+            )
+    return options.model_copy(update={"directory": options.directory or str(Path.cwd()), **changes})
+
+
+def _prepare() -> None:
+    root = home()
+    for folder in (root / "prefect", root / "mlflow" / "artifacts", root / "logs", root / "stack"):
+        folder.mkdir(parents=True, exist_ok=True)
+    (root / ".gitignore").write_text("*\n")
+
+
+def _welcome(options: StackOptions, seconds: float) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_row("Prefect", f"[bold]{options.prefect_ui}[/]", "runs, schedules, logs")
+    table.add_row("MLflow", f"[bold]{options.mlflow_ui}[/]", "models, metrics, curves")
+    table.add_row("", "", "")
+    table.add_row("Next", f"[bold]{options.prefect_ui}/deployments[/]", "pipeline/on-demand → Run → Submit")
+    outer = Table.grid()
+    outer.add_row(f"\n[green]Ready[/] in {seconds:.1f} s. Ctrl-C stops everything.\n")
+    outer.add_row(table)
+    outer.add_row("")
+    return outer
+
+
+def down_command(console: Console) -> None:
+    """Stop this home's stack, and whatever one that was killed has left."""
+    from flows.stack import bring_down
+
+    stopped = bring_down(lambda line: console.print(f"[dim]{line}[/]"))
+    console.print("Stopped." if stopped else f"Nothing of a stack runs for {home()}.")
+
+
+def status_command(console: Console) -> None:
+    """Show each service; exit status 0 if all is well, 1 if something is not, 3 if there is no stack."""
+    state = stack_state.read()
+    if state is None or not state.running:
+        left = _left(state)
+        console.print(f"No stack runs for {home()}. `modelmill up` starts one.{left}")
+        raise SystemExit(3)
+    table = Table(show_edge=False, pad_edge=False)
+    for name in ("service", "state", "process", "MB", "address", "log"):
+        table.add_column(name, overflow="fold")
+    well = state.phase == "ready"
+    for service in state.services:
+        verdict, good = _verdict(state, service)
+        well = well and good
+        address = {"prefect": state.prefect_ui, "mlflow": state.mlflow_ui}.get(service.name, "")
+        table.add_row(
+            service.name, verdict, str(service.pid), f"{_memory(service.pid):.0f}", address, service.log
+        )
+    console.print(f"stack {state.phase}, process {state.pid}, {home()}")
+    console.print(table)
+    raise SystemExit(0 if well else 1)
+
+
+def _left(state: stack_state.StackState | None) -> str:
+    from flows.stack_processes import marked
+
+    count = len(list(marked(state.mark))) if state else 0
+    return (
+        f" {count} process(es) of one that was killed are left: `modelmill down` ends them." if count else ""
+    )
+
+
+def _verdict(state: stack_state.StackState, service: stack_state.ServiceState) -> tuple[str, bool]:
+    if service.given_up:
+        return f"[red]ended {service.restarts + 1} times, left alone: {service.last_end}[/]", False
+    if not service.running:
+        return "[red]ended, being started again[/]", False
+    times = "once" if service.restarts == 1 else f"{service.restarts} times"
+    history = f"; started again {times}: {service.last_end}" if service.restarts else ""
+    if not _answers(state, service.name):
+        return f"[yellow]runs, does not answer{history}[/]", False
+    return f"[green]up[/]{history}", True
+
+
+def _answers(state: stack_state.StackState, name: str) -> bool:
+    if name == "prefect":
+        return answers(f"{state.prefect_api}/health")
+    if name == "mlflow":
+        return answers(f"{state.mlflow}/health")
+    return worker_online(state.prefect_api, POOL, "modelmill")
+
+
+def _memory(pid: int) -> float:
+    """Megabytes of a process and its descendants, shared pages counted once where the system tells."""
+    total = 0.0
+    try:
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return 0.0
+    for process in family:
+        try:
+            memory = process.memory_full_info()
+            total += getattr(memory, "pss", memory.uss) / 1e6
+        except psutil.Error:
+            continue
+    return total

@@ -1,0 +1,305 @@
+"""The deployments: what the Prefect pages offer to run, and what runs at night.
+
+A schedule's parameters replace a deployment's, they do not merge, so each deployment holds a whole
+configuration. What a person changed in the Prefect pages (parameters, schedule, paused) is kept when the
+stack starts again; the form, the entry point and the limits follow the code.
+
+``python -m flows.deployments OPTIONS.json`` makes them for a stack, ``python -m flows.deployments --yaml``
+prints deploy/prefect.yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.utilities.callables import parameter_schema
+from pydantic import ValidationError
+
+from flows import automations
+from flows.stack_options import POOL, StackOptions
+from storage.artifacts import digest_json
+
+THREE_AT_NIGHT = "0 3 * * *"
+NIGHTLY = "nightly"
+"""The schedule's name within its deployment."""
+
+log = logging.getLogger("modelmill.deployments")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A deployment."""
+
+    name: str
+    entrypoint: str
+    """``package.module.function``: an import, so that nothing depends on where a file lies."""
+    description: str
+    parameters: dict[str, Any]
+    limit: int
+    """Runs of this deployment at once."""
+    collision: Literal["ENQUEUE", "CANCEL_NEW"]
+    """What becomes of a run over the limit."""
+    tags: list[str] = field(default_factory=lambda: ["modelmill"])
+    scheduled: bool = False
+
+    @property
+    def flow(self) -> Flow[..., Any]:
+        """The flow itself; imports its module."""
+        module, _, name = self.entrypoint.rpartition(".")
+        return cast("Flow[..., Any]", getattr(importlib.import_module(module), name))
+
+    @property
+    def full_name(self) -> str:
+        """As the Prefect pages and ``prefect deployment run`` call it."""
+        return f"{self.flow.name}/{self.name}"
+
+
+def pipeline_specs(options: StackOptions) -> list[Spec]:
+    """The pipeline's deployments, their parameters from the options' preset and file."""
+    from flows.loading import load_config
+
+    config = load_config(options.preset, Path(options.config) if options.config else None)
+    parameters = {"config": config.model_dump(mode="json")}
+    return [
+        Spec(
+            "on-demand",
+            "flows.pipeline.pipeline",
+            "Web text in, a registered language model out. Press Run: the values below are complete as they "
+            "are. What has not changed since an earlier run is taken from the store.",
+            parameters,
+            limit=options.runs_at_once,
+            collision="ENQUEUE",
+        ),
+        Spec(
+            NIGHTLY,
+            "flows.pipeline.pipeline",
+            "The same every night. While one runs, the next is cancelled: it would find nothing that the "
+            "first does not make. The parameters are the whole configuration; a schedule's replace them.",
+            parameters,
+            limit=1,
+            collision="CANCEL_NEW",
+            tags=["modelmill", "nightly"],
+            scheduled=True,
+        ),
+    ]
+
+
+def load_specs(options: StackOptions) -> list[Spec]:
+    """What the function that the options name gives."""
+    module, _, name = options.deployments.rpartition(".")
+    make = cast("Callable[[StackOptions], list[Spec]]", getattr(importlib.import_module(module), name))
+    return make(options)
+
+
+def deploy(client: SyncPrefectClient, specs: Sequence[Spec], options: StackOptions) -> list[str]:
+    """Make or update the work pool and the deployments; gives their full names."""
+    ensure_pool(client)
+    return [_put(client, spec, options) for spec in specs]
+
+
+def ensure_pool(client: SyncPrefectClient) -> None:
+    """Make the work pool of processes on this machine, unless it is there."""
+    from prefect.workers.process import ProcessWorker
+
+    template = ProcessWorker.get_default_base_job_template()
+    pool = WorkPoolCreate(
+        name=POOL,
+        type="process",
+        description="Runs as processes on the machine where `modelmill up` runs.",
+        base_job_template=template,
+    )
+    try:
+        client.create_work_pool(pool)
+    except ObjectAlreadyExists:
+        return
+
+
+def _put(client: SyncPrefectClient, spec: Spec, options: StackOptions) -> str:
+    flow = spec.flow
+    found = _find(client, f"{flow.name}/{spec.name}")
+    common: dict[str, Any] = {
+        "entrypoint": spec.entrypoint,
+        "description": spec.description,
+        "parameter_openapi_schema": parameter_schema(flow).model_dump_for_openapi(),
+        "enforce_parameter_schema": True,
+        "tags": spec.tags,
+        "work_pool_name": POOL,
+        "job_variables": job_variables(options),
+        "concurrency_limit": spec.limit,
+        "concurrency_options": ConcurrencyOptions(
+            collision_strategy=ConcurrencyLimitStrategy(spec.collision)
+        ),
+        "version": digest_json(spec.parameters)[:12],
+    }
+    if found is None:
+        client.create_deployment(
+            flow_id=client.create_flow_from_name(flow.name),
+            name=spec.name,
+            parameters=spec.parameters,
+            schedules=[_schedule(options, options.nightly == "on")] if spec.scheduled else [],
+            **common,
+        )
+    else:
+        parameters = _kept_parameters(found, spec)
+        client.update_deployment(found.id, DeploymentUpdate(parameters=parameters, **common))
+        if spec.scheduled:
+            _reschedule(client, found, options)
+    return f"{flow.name}/{spec.name}"
+
+
+def job_variables(options: StackOptions) -> dict[str, Any]:
+    """Where and by which command a run's process starts.
+
+    Without a command of its own a run would put its working directory first on ``sys.path``, where a folder
+    named ``datasets`` or ``flows`` would hide the installed one; it would also start another process first.
+    """
+    command = f"{shlex.quote(sys.executable)} -m prefect.engine"
+    return {"working_dir": options.directory or str(Path.cwd()), "command": command}
+
+
+def _find(client: SyncPrefectClient, full_name: str) -> DeploymentResponse | None:
+    try:
+        return client.read_deployment_by_name(full_name)
+    except ObjectNotFound:
+        return None
+
+
+def _kept_parameters(found: DeploymentResponse, spec: Spec) -> dict[str, Any]:
+    """A person's parameters where there are any and the flow still takes them, else the spec's."""
+    if digest_json(found.parameters)[:12] == found.version:
+        return spec.parameters  # as they were made, so nobody has touched them
+    try:
+        spec.flow.validate_parameters(found.parameters)
+    except (ValidationError, ValueError, TypeError) as error:
+        log.warning("%s: its parameters no longer fit and are replaced by the defaults: %s", spec.name, error)
+        return spec.parameters
+    log.info("%s: parameters that were changed in Prefect are kept", spec.name)
+    return found.parameters
+
+
+def _schedule(options: StackOptions, active: bool) -> DeploymentScheduleCreate:
+    cron = CronSchedule(cron=options.cron or THREE_AT_NIGHT, timezone=options.time_zone or _local_zone())
+    return DeploymentScheduleCreate(schedule=cron, active=active, slug=NIGHTLY)
+
+
+def _local_zone() -> str:
+    """The machine's time zone by its IANA name; UTC where it has none."""
+    from tzlocal import get_localzone_name
+
+    return get_localzone_name() or "UTC"
+
+
+def _reschedule(client: SyncPrefectClient, found: DeploymentResponse, options: StackOptions) -> None:
+    """Change the schedule only as far as it was asked for."""
+    existing = next((s for s in found.schedules if s.slug == NIGHTLY), None)
+    asked = bool(options.cron or options.time_zone) or options.nightly != "keep"
+    if existing is not None and not asked:
+        return
+    schedule = _schedule(options, options.nightly == "on")
+    if existing is not None:
+        old = cast(CronSchedule, existing.schedule)
+        cron = CronSchedule(cron=options.cron or old.cron, timezone=options.time_zone or old.timezone)
+        active = existing.active if options.nightly == "keep" else options.nightly == "on"
+        client.delete_deployment_schedule(found.id, existing.id)
+        schedule = DeploymentScheduleCreate(schedule=cron, active=active, slug=NIGHTLY)
+    client.create_deployment_schedules(found.id, [schedule])
+
+
+def end_lost_runs(client: SyncPrefectClient) -> int:
+    """Mark Crashed what an earlier stack left as running, since no process of it lives; gives their number.
+
+    Only for a work pool that no other machine serves.
+    """
+    from prefect.client.schemas import filters
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Crashed
+
+    lost = client.read_flow_runs(
+        work_pool_filter=filters.WorkPoolFilter(name=filters.WorkPoolFilterName(any_=[POOL])),
+        flow_run_filter=filters.FlowRunFilter(
+            state=filters.FlowRunFilterState(
+                type=filters.FlowRunFilterStateType(
+                    any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+                )
+            )
+        ),
+    )
+    message = "The stack that ran this has ended. Run it again: it goes on from what is in the store."
+    for run in lost:
+        client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+    return len(lost)
+
+
+def wait_for_server(client: SyncPrefectClient, timeout_s: float = 180.0) -> None:
+    """Return once the API answers; raises TimeoutError where it does not."""
+    deadline = time.monotonic() + timeout_s
+    while (error := client.api_healthcheck()) is not None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{client.api_url} does not answer: {error}")
+        time.sleep(0.2)
+
+
+def as_yaml(specs: Sequence[Spec]) -> str:
+    """The same deployments as a file for ``prefect deploy --all``, to be run against any server and pool."""
+    entries = [
+        {
+            "name": spec.name,
+            "description": spec.description,
+            "entrypoint": spec.entrypoint,
+            "tags": spec.tags,
+            "parameters": spec.parameters,
+            "schedules": [
+                {"cron": THREE_AT_NIGHT, "timezone": "UTC", "active": False, "slug": NIGHTLY}
+            ] if spec.scheduled else [],
+            "concurrency_limit": {"limit": spec.limit, "collision_strategy": spec.collision},
+            "work_pool": {"name": POOL, "job_variables": {}},
+        }
+        for spec in specs
+    ]  # fmt: skip
+    head = (
+        "# Made by `python -m flows.deployments --yaml`; the same deployments that `modelmill up` makes.\n"
+        "# Put them on a server: PREFECT_API_URL=… prefect deploy --all --prefect-file deploy/prefect.yaml\n"
+    )
+    body = {"name": "modelmill", "prefect-version": "3.8.8", "pull": None, "deployments": entries}
+    return head + yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=110)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make a stack's deployments and automations, or print them."""
+    parser = argparse.ArgumentParser(prog="python -m flows.deployments", description=main.__doc__)
+    parser.add_argument("options", nargs="?", type=Path, help="the stack's options, a JSON file")
+    parser.add_argument("--yaml", action="store_true", help="print deploy/prefect.yaml")
+    chosen = parser.parse_args(arguments)
+    if chosen.yaml or chosen.options is None:
+        print(as_yaml(pipeline_specs(StackOptions())), end="")
+        return
+    options = StackOptions.model_validate_json(chosen.options.read_text(encoding="utf-8"))
+    specs = load_specs(options)
+    _ = [spec.full_name for spec in specs]  # imports while the servers start
+    with get_client(sync_client=True) as client:
+        wait_for_server(client)
+        if not options.external_prefect and (count := end_lost_runs(client)):
+            print(f"{count} run(s) of an earlier stack are marked Crashed")
+        for name in [*deploy(client, specs, options), *automations.make(client, options.webhook)]:
+            print(name)
+
+
+if __name__ == "__main__":
+    main()
