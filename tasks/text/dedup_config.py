@@ -57,7 +57,7 @@ class ReduceConfig(StageConfig):
     """How much of the machine the reduce step takes; nothing here changes what comes out."""
 
     partition_records: int = Field(
-        200_000,
+        100_000,
         title="Records a partition",
         description="Band hashes that are sorted in memory at once, with the records of those that are equal "
         "(up to 700 bytes each), 1,000 to 1,000,000,000.",
