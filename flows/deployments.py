@@ -222,31 +222,6 @@ def _reschedule(client: SyncPrefectClient, found: DeploymentResponse, options: S
     client.create_deployment_schedules(found.id, [schedule])
 
 
-def end_lost_runs(client: SyncPrefectClient) -> int:
-    """Mark Crashed what an earlier stack left as running, since no process of it lives; gives their number.
-
-    Only for a work pool that no other machine serves.
-    """
-    from prefect.client.schemas import filters
-    from prefect.client.schemas.objects import StateType
-    from prefect.states import Crashed
-
-    lost = client.read_flow_runs(
-        work_pool_filter=filters.WorkPoolFilter(name=filters.WorkPoolFilterName(any_=[POOL])),
-        flow_run_filter=filters.FlowRunFilter(
-            state=filters.FlowRunFilterState(
-                type=filters.FlowRunFilterStateType(
-                    any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
-                )
-            )
-        ),
-    )
-    message = "The stack that ran this has ended. Run it again: it goes on from what is in the store."
-    for run in lost:
-        client.set_flow_run_state(run.id, Crashed(message=message), force=True)
-    return len(lost)
-
-
 def wait_for_server(client: SyncPrefectClient, timeout_s: float = 180.0) -> None:
     """Return once the API answers; raises TimeoutError where it does not."""
     deadline = time.monotonic() + timeout_s
@@ -295,8 +270,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _ = [spec.full_name for spec in specs]  # imports while the servers start
     with get_client(sync_client=True) as client:
         wait_for_server(client)
-        if not options.external_prefect and (count := end_lost_runs(client)):
-            print(f"{count} run(s) of an earlier stack are marked Crashed")
         for name in [*deploy(client, specs, options), *automations.make(client, options.webhook)]:
             print(name)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import urllib.error
 import urllib.request
 from typing import Any
@@ -20,11 +22,16 @@ def answers(url: str, timeout_s: float = 2.0) -> bool:
         return False
 
 
+def authorization() -> dict[str, str]:
+    """The header for a Prefect server that asks for a login (PREFECT_API_AUTH_STRING, ``user:password``)."""
+    login = os.environ.get("PREFECT_API_AUTH_STRING") or os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
+    return {"authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
+
+
 def post(url: str, body: dict[str, Any], timeout_s: float = 5.0) -> Any:
     """POST a JSON body and give the JSON answer; None where there was none."""
-    request = urllib.request.Request(
-        url, json.dumps(body).encode(), {"content-type": "application/json"}, method="POST"
-    )
+    headers = {"content-type": "application/json", **authorization()}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
     try:
         with _DIRECT.open(request, timeout=timeout_s) as response:
             return json.load(response)

@@ -19,10 +19,11 @@ from types import FrameType
 import psutil
 
 from flows import stack_processes as processes
+from flows.lost_runs import end_lost_runs
 from flows.ports import require_free
 from flows.services import environment, services
 from flows.stack_errors import NotReadyError, StackError
-from flows.stack_options import StackOptions
+from flows.stack_options import POOL, StackOptions
 from flows.stack_processes import Child, Service
 from flows.stack_state import Phase, ServiceState, StackState, only_one, read, write
 from storage.home import home
@@ -46,9 +47,15 @@ class _StopAskedError(Exception):
 class Stack:
     """One stack, from its start to its end."""
 
-    def __init__(self, options: StackOptions, say: Say) -> None:
+    def __init__(
+        self,
+        options: StackOptions,
+        say: Say,
+        make_services: Callable[[StackOptions, str], list[Service]] = services,
+    ) -> None:
         self.options = options
         self.say = say
+        self.make_services = make_services
         self.mark = uuid.uuid4().hex
         self.children: list[Child] = []
         self.given_up: set[str] = set()
@@ -89,25 +96,18 @@ class Stack:
 
     def _start(self) -> None:
         deadline = time.monotonic() + READY_S
-        *servers, worker = services(self.options, self.mark)
-        deploying = self._deploy()
-        try:
-            for service in servers:
-                self._launch(service)
-            for service in sorted(
-                servers, key=lambda s: s.name != "prefect"
-            ):  # the worker needs Prefect alone
-                self._await(service, deadline)
-                if service.name == "prefect":
-                    self._launch(worker)
-            if self.options.external_prefect:
-                self._launch(worker)
-            self._await(worker, deadline)
+        *servers, worker = self.make_services(self.options, self.mark)
+        deploying = self._deploy() if self.options.deployments else None
+        for service in servers:
+            self._launch(service)
+        for service in (s for s in servers if s.name == "prefect"):  # the worker needs Prefect alone
+            self._await(service, deadline)
+            self._end_lost_runs()
+        self._launch(worker)
+        for service in (*(s for s in servers if s.name != "prefect"), worker):
+            self._await(service, deadline)
+        if deploying is not None:
             self._await_deployments(deploying, deadline)
-        finally:
-            if deploying.poll() is None:
-                deploying.kill()
-                deploying.wait()
 
     def _launch(self, service: Service) -> None:
         self.children.append(processes.start(service))
@@ -122,6 +122,13 @@ class Stack:
                 raise _not_ready(service, f"did not answer within {READY_S:.0f} s")
             time.sleep(POLL_S)
         self.say(f"{service.name} is up")
+
+    def _end_lost_runs(self) -> None:
+        if self.options.external_prefect:
+            return  # other machines may serve the pool, and their processes cannot be seen from here
+        alive = processes.flow_run_ids(self.mark)
+        for name in end_lost_runs(self.options.prefect_api, POOL, alive):
+            self.say(f"run {name} is marked Crashed: its process is gone")
 
     def _deploy(self) -> subprocess.Popen[bytes]:
         log = _deployments_log()
@@ -179,6 +186,8 @@ class Stack:
             return
         self.say(f"{name} {how}; starting it again. Its log: {child.service.log}")
         time.sleep(min(2.0 ** (len(recent) - 1), 30.0) - 1.0)
+        if name == "worker":
+            self._end_lost_runs()
         fresh = processes.start(child.service)
         fresh.ends, fresh.last_end = recent, how
         self.children[self.children.index(child)] = fresh
@@ -200,7 +209,7 @@ class Stack:
         self._become("stopped")
 
     def _stop_runs(self) -> None:
-        """Runs first: a worker that is asked to stop kills its runs at once, and nobody says that they ended."""
+        """Runs first: a worker that is asked to stop kills its runs at once, and they never say so."""
         asked: set[int] = set()
         deadline = time.monotonic() + RUN_GRACE_S
         while (running := processes.flow_runs(self.mark)) and self.signals < 2:

@@ -143,6 +143,15 @@ def flow_runs(mark: str) -> list[psutil.Process]:
     return [process for process in marked(mark) if "prefect.engine" in _command(process)]
 
 
+def flow_run_ids(mark: str) -> set[str]:
+    """Prefect's ids of the runs whose processes live."""
+    ids = set()
+    for process in flow_runs(mark):
+        with suppress(psutil.Error):
+            ids.add(process.environ().get("PREFECT__FLOW_RUN_ID", ""))
+    return ids
+
+
 def _command(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()

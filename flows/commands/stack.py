@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from difflib import get_close_matches
 from pathlib import Path
+from zoneinfo import available_timezones
 
 import psutil
 from rich.console import Console
@@ -21,6 +23,7 @@ from storage.home import home
 def up_command(console: Console, options: StackOptions) -> None:
     """Run the stack until Ctrl-C; raises StackError where it cannot start."""
     options = _external(options)
+    _check(options)
     _prepare()
     from flows.stack import Stack
 
@@ -37,6 +40,24 @@ def up_command(console: Console, options: StackOptions) -> None:
 
     Stack(options, say).run(lambda: console.print(_welcome(options, time.monotonic() - started)))
     console.print("Stopped.")
+
+
+def _check(options: StackOptions) -> None:
+    """Refuse in the first second what would only fail in a log: a schedule or a configuration that is none."""
+    from croniter import croniter
+
+    if options.cron and not croniter.is_valid(options.cron):
+        raise StackError(
+            f"--cron {options.cron!r} is no cron line: five fields, such as '0 3 * * *' for three."
+        )
+    if options.time_zone and options.time_zone not in available_timezones():
+        near = get_close_matches(options.time_zone, available_timezones(), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ", such as Europe/Berlin."
+        raise StackError(f"--time-zone {options.time_zone!r} is not known{hint}")
+    if options.deployments == StackOptions().deployments:
+        from flows.loading import load_config
+
+        load_config(options.preset, Path(options.config) if options.config else None)
 
 
 def _external(options: StackOptions) -> StackOptions:
