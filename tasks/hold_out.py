@@ -51,9 +51,7 @@ def hold_out(run: StageRun, corpus: Artifact, config: HoldOutConfig) -> dict[str
     selection = Selection(config)
     for part in _parts(folder):
         for row in read_rows(part, ["doc_id", "language", "text"]):
-            selection.offer(
-                row["doc_id"], row["language"] or "", len(row["text"].encode())
-            )
+            selection.offer(row["doc_id"], row["language"] or "", len(row["text"].encode()))
     chosen = selection.chosen()
     if not chosen:
         raise NothingLeftError(
@@ -76,11 +74,12 @@ def hold_out(run: StageRun, corpus: Artifact, config: HoldOutConfig) -> dict[str
 def exclude(run: StageRun, corpus: Artifact, heldout: Artifact, config: HoldOutConfig) -> dict[str, Any]:
     """Write ``excluded.parquet`` (see EXCLUDED)."""
     documents, held_out = run.open(corpus), run.open(heldout)
-    urls = {row["url"]: row["doc_id"] for row in read_rows(held_out / "heldout.parquet", ["url", "doc_id"])}
-    listed = {name: _row(name, "held_out", name) for name in urls.values()}
+    held = list(read_rows(held_out / "heldout.parquet", ["url", "doc_id"]))
+    urls = {row["url"]: row["doc_id"] for row in held}
+    listed = {row["doc_id"]: _row(row["doc_id"], "held_out", row["doc_id"]) for row in held}
     for part in _parts(documents):
         for row in read_rows(part, ["doc_id", "url"]):
-            if row["url"] in urls:
+            if row["url"] and row["url"] in urls:
                 listed.setdefault(row["doc_id"], _row(row["doc_id"], "same_url", urls[row["url"]]))
     (own,) = _signatures([held_out / "signatures.parquet"], rows=2**31 - 1)
     batches = _signatures(sorted(documents.glob("signatures-*.parquet")))
@@ -119,11 +118,7 @@ def _stats(rows: list[dict[str, Any]], selection: Selection) -> dict[str, Any]:
         language: {
             "documents_in": seen,
             "documents": sum((row["language"] or "") == language for row in rows),
-            "bytes": sum(
-                len(row["text"].encode())
-                for row in rows
-                if (row["language"] or "") == language
-            ),
+            "bytes": sum(len(row["text"].encode()) for row in rows if (row["language"] or "") == language),
         }
         for language, seen in sorted(selection.documents.items())
     }

@@ -82,6 +82,13 @@ def test_blank_lines_around_what_went_become_one(tmp_path: Path) -> None:
     assert stripped(tmp_path, pages, ANY_RUN)[1].text == "Top 1\n\nBottom 1\n\n\nEnd 1"
 
 
+def test_documents_without_a_domain_share_no_lines(tmp_path: Path) -> None:
+    counter = LineCounter(tmp_path, 100, 10**6)
+    for number in range(5):
+        counter.add("", f"{number:064x}", MENU)
+    assert counter.repeated(ANY_RUN).strip("", f"{0:064x}", MENU).lines == 0
+
+
 @pytest.mark.parametrize("texts", [[], [""], ["", "", ""], ["\n\n"] * 4])
 def test_empty_pages_stay_empty(tmp_path: Path, texts: list[str]) -> None:
     assert all(page.lines == 0 for page in stripped(tmp_path, texts, ANY_RUN))

@@ -246,6 +246,11 @@ def test_documents_of_an_earlier_run_win_and_are_never_dropped(tmp_path: Path) -
     assert gone == {"a": ("exact_url", "e2"), "b": ("near_duplicate", "e3")}
 
 
+def test_documents_without_a_url_are_not_one_document(tmp_path: Path) -> None:
+    rng = random.Random(2)
+    assert verdicts_of(tmp_path, [[Page(name, "", " ".join(words(rng, 80))) for name in "abc"]]) == {}
+
+
 def test_each_kind_can_be_turned_off(tmp_path: Path) -> None:
     off = DeduplicateConfig(exact_url=False, exact_text=False, near=False)
     assert verdicts_of(tmp_path, [corpus()], off) == {}

@@ -161,6 +161,14 @@ def test_excluding_from_the_first_corpus_lists_the_held_out_alone() -> None:
     }
 
 
+def test_documents_without_a_url_are_not_the_same_page() -> None:
+    everything = [document("", words(i, 40)) for i in range(200)]
+    corpus = corpus_of([everything])
+    frozen = hold_out.run_now(corpus, HoldOutConfig())
+    excluded = exclude.run_now(corpus, frozen, HoldOutConfig())
+    assert excluded.stats["documents"] == frozen.stats["documents"] == 20
+
+
 def test_leaks_are_found_from_the_threshold_upwards() -> None:
     rng = random.Random(1)
     originals = [words(seed, 200).split() for seed in range(200)]

@@ -51,7 +51,9 @@ class LineCounter:
         self._pages: dict[str, int] = {}
 
     def add(self, domain: str, doc_id: str, text: str) -> None:
-        """Count a page's lines."""
+        """Count a page's lines; documents without a domain have no site to share lines with."""
+        if not domain:
+            return
         self._pages[domain] = self._pages.get(domain, 0) + 1
         keys = np.unique(_line_keys(domain, [line for line in _normal_lines(text) if line]))
         self._spill.add(keys, np.full(len(keys), _doc_key(doc_id)).view(np.int64))

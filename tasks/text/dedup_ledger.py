@@ -54,6 +54,8 @@ def records_of(
 ) -> Records:
     """Records of some documents, column by column; ``fetched_us`` is in microseconds since 1970.
 
+    A document without a URL has an address of its own.
+
     Raises ValueError where a column has a value of the wrong size.
     """
     records = np.zeros(len(doc_ids), RECORD)
@@ -61,7 +63,8 @@ def records_of(
         raise ValueError("a doc_id is longer than the 64 hex digits of a sha256")
     records["doc_id"] = [name.encode("ascii") for name in doc_ids]
     records["text"] = np.frombuffer(b"".join(text_sha256), "<u8").reshape(len(doc_ids), 4)
-    digests = b"".join(xxhash.xxh3_128_digest(url.encode("utf-8", "surrogatepass")) for url in urls)
+    named = [url or f"no address: {doc_id}" for url, doc_id in zip(urls, doc_ids, strict=True)]
+    digests = b"".join(xxhash.xxh3_128_digest(url.encode("utf-8", "surrogatepass")) for url in named)
     records["url"] = np.frombuffer(digests, "<u8").reshape(len(doc_ids), 2)
     records["length"] = lengths
     records["fetched"] = [NEVER if at is None else at for at in fetched_us]
