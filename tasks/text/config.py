@@ -228,6 +228,14 @@ class CleanConfig(StageConfig):
         "runs are dropped, naming the record.",
     )
     pii: PiiConfig = Field(PiiConfig(), title="Personal data", description="What is masked.")
+    max_failed_share: float = Field(
+        0.02,
+        title="Most failures",
+        description="Share of a part's documents on which a worker may crash or hang before the part fails, "
+        "0 to 1.",
+        ge=0,
+        le=1,
+    )
     parallel: CleanParallel = Field(
         CleanParallel(),
         title="Parallel work",

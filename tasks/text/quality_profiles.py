@@ -71,9 +71,7 @@ _SPACED = {
 """Gopher's eight for English; for the others, eight of the most frequent words."""
 
 _PROFILES = {code: Profile(stop_words=tuple(words.split())) for code, words in _SPACED.items()} | {
-    "vi": Profile(
-        word_length=False, stop_words=tuple(["và", "của", "là", "có", "trong", "cho", "được", "không"])
-    ),
+    "vi": Profile(word_length=False, stop_words=("và", "của", "là", "có", "trong", "cho", "được", "không")),
     "ko": Profile(word_length=False, short_line=15),
     "zh": Profile(
         spaced=False, short_line=10, word_length=False, stop_words=tuple("的一是不了在有和这這为為以中人上")
@@ -92,7 +90,7 @@ _PROFILES = {code: Profile(stop_words=tuple(words.split())) for code, words in _
         short_line=25,
         sentence_marks=False,
         word_length=False,
-        stop_words=tuple(["ที่", "และ", "ใน", "เป็น", "ของ", "มี", "ได้", "ให้"]),
+        stop_words=("ที่", "และ", "ใน", "เป็น", "ของ", "มี", "ได้", "ให้"),
     ),
     "lo": Profile(
         spaced=False,

@@ -57,8 +57,10 @@ from tasks.text.quality_profiles import Profile, judged_as, profile_of
 _ELLIPSES = ("...", "…")
 
 
-def measure(text: str, language: str) -> dict[str, float]:
+def measure(text: str, language: str, found: Units | None = None) -> dict[str, float]:
     """Every signal of the table above that exists in the language (ISO 639-1, or anything else if unknown).
+
+    ``found`` are the text's units, where they are at hand.
 
     Costs about 0.1 ms and 60 ns a character; memory some 100 bytes a character while it runs.
     """
@@ -67,7 +69,7 @@ def measure(text: str, language: str) -> dict[str, float]:
     alone = _count(kind & ALONE)
     unspaced = min(1.0, alone / letters) if letters else 0.0
     profile = profile_of(judged_as(language, unspaced))
-    split = units(text)
+    split = units(text) if found is None else found
     signals = {"characters": float(len(text)), "unspaced": unspaced}
     signals |= _words(kind, alone, profile)
     weight = profile.character_weight if unspaced else 1

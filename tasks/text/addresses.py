@@ -1,0 +1,38 @@
+"""Addresses that are refused before their text is looked at: blocked domains and words."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+
+from tasks.text.config import UrlConfig
+
+_WORD = re.compile(r"[a-z0-9]+")
+
+
+class AddressFilter:
+    """Says why an address is refused."""
+
+    def __init__(self, config: UrlConfig) -> None:
+        """Read the blocked domains; raises UnicodeDecodeError or gzip's errors where a file is no text."""
+        named = {domain.strip().lower().strip(".") for domain in config.blocked_domains}
+        self._domains = named.union(*map(_domains, config.blocked_domain_files.files)) - {""}
+        self._words = frozenset(word.lower() for word in config.blocked_words)
+
+    def why_blocked(self, url: str, domain: str) -> tuple[str, str]:
+        """The reason and what it was that is blocked; two empty strings for an address that may pass."""
+        if self._domains:
+            labels = domain.lower().split(".")
+            for start in range(len(labels)):
+                if (name := ".".join(labels[start:])) in self._domains:
+                    return "url.blocked_domain", name
+        if self._words and (found := self._words.intersection(_WORD.findall(url.lower()))):
+            return "url.blocked_word", min(found)
+        return "", ""
+
+
+def _domains(file: Path) -> set[str]:
+    content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    lines = content.decode("utf-8").splitlines()
+    return {line.strip().lower().strip(".") for line in lines if not line.lstrip().startswith("#")}

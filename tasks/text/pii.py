@@ -1,0 +1,174 @@
+"""Personal data and secrets in a text, masked by typed placeholders and counted by kind.
+
+| kind | placeholder | what counts | what does not |
+|---|---|---|---|
+| email | <EMAIL> | name@host.tld | user@host (a shell prompt), documentation domains |
+| ip | <IP_ADDRESS> | public IPv4, IPv6 | private, loopback and documentation ranges, version 1.2.3.4 |
+| phone | <PHONE> | +CC numbers of 8 to 15 digits; (415) 555-2671; Chinese forms | bare digit runs |
+| id_number | <ID_NUMBER> | 18-digit Chinese resident ids with a real date and the right checksum | |
+| bank_card | <BANK_CARD> | 13 to 19 digits of a card issuer's prefix with the right Luhn digit | |
+| secret | <SECRET> | private keys, JWTs, tokens of AWS, GitHub, Google, Slack, Stripe, … | hashes, UUIDs |
+
+The checks come after cheap look-ups (is there an @, a long digit run, a token's prefix), so that a page
+without any such thing costs little. Longer numbers are judged first: a resident id is no phone number.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+
+from tasks.text.config import PiiConfig
+from tasks.text.pii_numbers import is_bank_card, is_phone, is_resident_id
+
+EMAIL, IP, PHONE, ID_NUMBER, BANK_CARD, SECRET = (
+    "email",
+    "ip",
+    "phone",
+    "id_number",
+    "bank_card",
+    "secret",
+)
+PLACEHOLDERS = {
+    EMAIL: "<EMAIL>",
+    IP: "<IP_ADDRESS>",
+    PHONE: "<PHONE>",
+    ID_NUMBER: "<ID_NUMBER>",
+    BANK_CARD: "<BANK_CARD>",
+    SECRET: "<SECRET>",
+}
+
+_EMAIL = re.compile(
+    r"(?<![A-Za-z0-9_.+-])[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}"
+    r"(?![A-Za-z0-9_@-])"
+)
+_RESERVED_HOSTS = re.compile(
+    r"(?:^|\.)(?:example\.(?:com|org|net|edu)|localhost|local|example|invalid|test|internal|lan|localdomain)$",
+    re.IGNORECASE,
+)
+_IPV4 = re.compile(r"(?<![A-Za-z0-9_.-])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\.?\d|[A-Za-z_-])")
+_IPV6 = re.compile(
+    r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){2,7}(?::|:?[0-9A-Fa-f]{1,4})(?:(?::[0-9A-Fa-f]{1,4}){0,6})(?![\w:])"
+)
+_VERSION_BEFORE = re.compile(r"(?:version|ver\.?|v|release|build|版本|第|section|§)\s*$", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"(?<![A-Za-z0-9_.,/=#$€£¥%&-])(?:\+|\(\+?)?\d[\d ()./\u2010-\u2013-]{5,30}[\dXx](?![A-Za-z0-9_%]|[.,]\d)"
+)
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN ([A-Z ]*PRIVATE KEY(?: BLOCK)?)-----.{1,20000}?-----END \1-----", re.DOTALL
+)
+_TOKEN = re.compile(
+    r"(?<![A-Za-z0-9_])(?:"
+    r"(?:AKIA|ASIA)[0-9A-Z]{16}"
+    r"|gh[pousr]_[A-Za-z0-9]{36,251}|github_pat_[A-Za-z0-9_]{40,251}|glpat-[A-Za-z0-9_-]{20,64}"
+    r"|sk-(?:proj-|ant-|or-)?[A-Za-z0-9_-]{20,200}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,128}"
+    r"|xox[abeoprs]-[A-Za-z0-9-]{10,250}|AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,400}"
+    r"|hf_[A-Za-z0-9]{30,64}|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{40,250}|SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}"
+    r"|LTAI[A-Za-z0-9]{12,24}|AKID[A-Za-z0-9]{32}"
+    r"|eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000}"
+    r")(?![A-Za-z0-9])"
+)
+_CARD_FORM = re.compile(r"\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -])\d{6}\2\d{4,5}")
+_TOKEN_HINTS = (
+    "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "sk-", "k_live_",
+    "k_test_", "xox", "AIza", "ya29.", "hf_", "npm_", "pypi-", "SG.", "LTAI", "AKID", "eyJ",
+)  # fmt: skip
+
+
+def mask(text: str, config: PiiConfig) -> tuple[str, dict[str, int]]:
+    """Replace what the configuration names by placeholders; gives the text and how many of each kind."""
+    counts: dict[str, int] = {}
+    if not config.enabled:
+        return text, counts
+    if config.secret:
+        text = _secrets(text, counts)
+    if config.email and "@" in text:
+        text = _replace(_EMAIL, text, EMAIL, counts, _is_email)
+    if config.ip:
+        if text.count(".") >= 3:
+            text = _replace(_IPV4, text, IP, counts, _is_public_ip)
+        if text.count(":") >= 3:
+            text = _replace(_IPV6, text, IP, counts, _is_public_ip)
+    if config.phone or config.id_number or config.bank_card:
+        text = _NUMBER.sub(lambda found: _number(found, config, counts), text)
+    return text, counts
+
+
+def _replace(
+    pattern: re.Pattern[str],
+    text: str,
+    kind: str,
+    counts: dict[str, int],
+    holds: Callable[[re.Match[str]], bool],
+) -> str:
+    def placeholder(found: re.Match[str]) -> str:
+        if not holds(found):
+            return found[0]
+        counts[kind] = counts.get(kind, 0) + 1
+        return PLACEHOLDERS[kind]
+
+    return pattern.sub(placeholder, text)
+
+
+def _secrets(text: str, counts: dict[str, int]) -> str:
+    if "PRIVATE KEY" in text:
+        text = _replace(_PRIVATE_KEY, text, SECRET, counts, lambda _: True)
+    if any(hint in text for hint in _TOKEN_HINTS):
+        text = _replace(_TOKEN, text, SECRET, counts, lambda found: _is_random(found[0]))
+    return text
+
+
+def _is_random(token: str) -> bool:
+    """Whether a token looks drawn, not written: digits and letters in it, and many different ones."""
+    body = token.rpartition("_")[2] if token.startswith(("gh", "sk_", "rk_")) else token
+    return (
+        any(map(str.isdigit, body))
+        and any(map(str.isalpha, body))
+        and len(set(body)) >= min(10, len(body) // 2)
+    )
+
+
+def _is_email(found: re.Match[str]) -> bool:
+    name, _, host = found[0].partition("@")
+    return not (_RESERVED_HOSTS.search(host) or name.endswith(".") or ".." in name)
+
+
+def _is_public_ip(found: re.Match[str]) -> bool:
+    try:
+        address = ipaddress.ip_address(found[0])
+    except ValueError:
+        return False
+    if not address.is_global or address.is_multicast:
+        return False
+    if address.version == 4:
+        before = found.string[max(0, found.start() - 12) : found.start()]
+        return not (
+            _VERSION_BEFORE.search(before) or found[0].startswith(("0.", "1.0.", "1.1.", "2.0.", "3.0."))
+        )
+    return len(found[0]) >= 9
+
+
+def _number(found: re.Match[str], config: PiiConfig, counts: dict[str, int]) -> str:
+    written = found[0].strip()
+    kind = _kind_of_number(written, config)
+    if not kind:
+        return found[0]
+    counts[kind] = counts.get(kind, 0) + 1
+    return found[0].replace(written, PLACEHOLDERS[kind])
+
+
+def _kind_of_number(written: str, config: PiiConfig) -> str:
+    compact = re.sub(r"[ -]", "", written)
+    if len(compact) == 18 and config.id_number and is_resident_id(compact):
+        return ID_NUMBER
+    if (
+        13 <= len(compact) <= 19
+        and config.bank_card
+        and _CARD_FORM.fullmatch(written)
+        and is_bank_card(compact)
+    ):
+        return BANK_CARD
+    if len(compact) <= 22 and config.phone and is_phone(written):
+        return PHONE
+    return ""

@@ -1,0 +1,79 @@
+"""Which numbers are somebody's: phones, resident ids and bank cards, told apart by form and checksum."""
+
+from __future__ import annotations
+
+import datetime
+import re
+
+CHINESE_MOBILE = re.compile(r"1[3-9]\d{9}")
+"""Mobile numbers of mainland China: 11 digits, ranges 13 to 19."""
+CHINESE_LANDLINE = re.compile(r"0(?:10|2[0-57-9]|[3-9]\d{2})[2-8]\d{6,7}")
+"""Area code (010, 02x, or four digits) and a number of 7 or 8 digits that begins with 2 to 8."""
+NORTH_AMERICAN = re.compile(r"1?[2-9]\d{2}[2-9]\d{6}")
+COUNTRY_CODE = re.compile(
+    r"(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]"
+    r"|21\d|22\d|23\d|24\d|25\d|26\d|29\d|35\d|37\d|38\d|42\d|50\d|59\d|67\d|68\d|69\d|80\d|85\d|87\d|88\d|96\d|97\d|99\d)"
+)
+"""Country calling codes of ITU-T E.164."""
+_CARD = re.compile(
+    r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d{2}|7[01]\d|720)\d{12}|3[47]\d{13}"
+    r"|3(?:0[0-5]|[68]\d)\d{11}|6(?:011|5\d{2}|4[4-9]\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}|62\d{14,17}"
+)
+"""Visa, Mastercard (both ranges), American Express, Diners Club, Discover, JCB, UnionPay."""
+_ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+_PROVINCE = re.compile("1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[1-3]")
+
+
+def is_resident_id(number: str) -> bool:
+    """A Chinese resident identity number (GB 11643-1999): province, birth date, ISO 7064 check digit."""
+    if len(number) != 18 or not number[:17].isdigit() or not _PROVINCE.match(number):
+        return False
+    try:
+        born = datetime.date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
+    except ValueError:
+        return False
+    total = sum(int(digit) * weight for digit, weight in zip(number, _ID_WEIGHTS, strict=False))
+    return born.year >= 1900 and "10X98765432"[total % 11] == number[17].upper()
+
+
+def is_bank_card(number: str) -> bool:
+    """A payment card number: an issuer's prefix and length, and the Luhn digit (ISO/IEC 7812-1)."""
+    return number.isdigit() and _CARD.fullmatch(number) is not None and luhn(number)
+
+
+def luhn(number: str) -> bool:
+    """Whether the last digit is the Luhn check digit of the others."""
+    digits = [int(digit) for digit in reversed(number)]
+    return sum(digits[0::2] + [sum(divmod(2 * digit, 10)) for digit in digits[1::2]]) % 10 == 0
+
+
+def is_phone(written: str) -> bool:
+    """Whether a number, as it is written, is a phone number.
+
+    International: a plus, a country code, 8 to 15 digits. North American and landlines: only with their
+    separators, (415) 555-2671 or 010-6255 1234: a bare run of ten digits is more often something else.
+    Chinese mobile numbers: 11 digits, alone or in groups of 3, 4 and 4.
+    """
+    digits = "".join(filter(str.isdigit, written))
+    if written.startswith(("+", "(+")):
+        return 8 <= len(digits) <= 15 and COUNTRY_CODE.match(digits) is not None and _grouped(written)
+    if CHINESE_MOBILE.fullmatch(digits):
+        return re.fullmatch(r"\d{11}|\d{3}([ -])\d{4}\1\d{4}", written) is not None
+    if CHINESE_LANDLINE.fullmatch(digits):
+        return (
+            re.fullmatch(r"(?:0\d{2,3}|\(0\d{2,3}\))[ -]?(?:\d{3,4}[ -]?\d{4})", written) is not None
+            and written != digits
+        )
+    if NORTH_AMERICAN.fullmatch(digits):
+        return _NORTH_AMERICAN_FORM.fullmatch(written) is not None
+    return False
+
+
+_NORTH_AMERICAN_FORM = re.compile(
+    r"(?:1[ .-])?(?:\(\d{3}\)[ .-]?|\d{3}([-.])|\d{3}( )(?=\d{3}-))\d{3}[-. ]\d{4}"
+)
+
+
+def _grouped(written: str) -> bool:
+    """Whether the separators are those of a phone number: no two in a row but around brackets."""
+    return re.search(r"[./-]{2}|[ ]{2}|\.\d{1,2}$", written) is None
