@@ -24,7 +24,7 @@ from storage.schemas import DOCUMENTS, SIGNATURES
 from tasks.stage import StageRun, stage
 from tasks.text.dedup import NothingLeftError, signature_row, signatures_from_bytes
 from tasks.text.dedup_config import HoldOutConfig
-from tasks.text.dedup_held_out import Selection, near_duplicates_of
+from tasks.text.dedup_held_out import Quotations, Selection, near_duplicates_of
 
 EXCLUDED = pa.schema(
     [
@@ -35,10 +35,10 @@ EXCLUDED = pa.schema(
     ]
 )
 """One row a document that must not be trained on, sorted by doc_id, each once: ``held_out``, or in the
-corpus as the same page (``same_url``) or nearly the same text (``near_duplicate``, with the similarity) as
-the held-out document ``of``."""
+corpus as the same page (``same_url``), nearly the same text (``near_duplicate``, with the similarity) or a
+text that holds most (``quotation``, with the share) of the held-out document ``of``."""
 
-REASONS = ("held_out", "same_url", "near_duplicate")
+REASONS = ("held_out", "same_url", "near_duplicate", "quotation")
 
 
 @stage("hold_out", summary="Choose the documents that are kept from training, to evaluate on")
@@ -74,7 +74,7 @@ def hold_out(run: StageRun, corpus: Artifact, config: HoldOutConfig) -> dict[str
 def exclude(run: StageRun, corpus: Artifact, heldout: Artifact, config: HoldOutConfig) -> dict[str, Any]:
     """Write ``excluded.parquet`` (see EXCLUDED)."""
     documents, held_out = run.open(corpus), run.open(heldout)
-    held = list(read_rows(held_out / "heldout.parquet", ["url", "doc_id"]))
+    held = list(read_rows(held_out / "heldout.parquet", ["url", "doc_id", "text"]))
     urls = {row["url"]: row["doc_id"] for row in held}
     listed = {row["doc_id"]: _row(row["doc_id"], "held_out", row["doc_id"]) for row in held}
     for part in _parts(documents):
@@ -85,6 +85,14 @@ def exclude(run: StageRun, corpus: Artifact, heldout: Artifact, config: HoldOutC
     batches = _signatures(sorted(documents.glob("signatures-*.parquet")))
     for leak in near_duplicates_of(own, batches, config.near_threshold):
         listed.setdefault(leak.doc_id, _row(leak.doc_id, "near_duplicate", leak.of, leak.similarity))
+    if config.contained:
+        quotations = Quotations((row["doc_id"], row["text"]) for row in held)
+        for row in (row for part in _parts(documents) for row in read_rows(part, ["doc_id", "text"])):
+            quoted = quotations.quoted(row["doc_id"], row["text"], config.contained)
+            if quoted is not None:
+                listed.setdefault(
+                    quoted.doc_id, _row(quoted.doc_id, "quotation", quoted.of, quoted.similarity)
+                )
     with PartWriter(run.path / "excluded.parquet", EXCLUDED) as writer:
         writer.write_all(row for _, row in sorted(listed.items()))
     run.rows["excluded.parquet"] = writer.rows

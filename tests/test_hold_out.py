@@ -17,7 +17,7 @@ from storage.store import Draft, open_store
 from tasks.hold_out import exclude, hold_out
 from tasks.text.dedup import NothingLeftError, signature, signature_row
 from tasks.text.dedup_config import HoldOutConfig
-from tasks.text.dedup_held_out import Selection, draw, near_duplicates_of
+from tasks.text.dedup_held_out import Quotations, Selection, draw, near_duplicates_of
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -135,9 +135,12 @@ def test_the_held_out_and_what_repeats_them_is_listed_once_and_nothing_else() ->
     near = document("elsewhere", held[0]["text"] + " and a few more words")
     half = document("other", " ".join([held[1]["text"], words(777, 20)]))
     same = document(held[2]["url"], words(778))
+    quote = document("long", " ".join([words(779, 300), held[3]["text"], words(780, 300)]))
     new = pages(50, start=5000)
     excluded = rows_of(
-        exclude.run_now(corpus_of([everything[:120], [near, half, same, *new]]), frozen, HoldOutConfig()),
+        exclude.run_now(
+            corpus_of([everything[:120], [near, half, same, quote, *new]]), frozen, HoldOutConfig()
+        ),
         "excluded.parquet",
     )
     listed = {row["doc_id"]: (row["reason"], row["of"]) for row in excluded}
@@ -145,8 +148,9 @@ def test_the_held_out_and_what_repeats_them_is_listed_once_and_nothing_else() ->
     assert listed[near["doc_id"]] == ("near_duplicate", held[0]["doc_id"])
     assert listed[half["doc_id"]] == ("near_duplicate", held[1]["doc_id"])
     assert listed[same["doc_id"]] == ("same_url", held[2]["doc_id"])
+    assert listed[quote["doc_id"]] == ("quotation", held[3]["doc_id"])
     assert all(listed.pop(row["doc_id"]) == ("held_out", row["doc_id"]) for row in held)
-    assert len(listed) == 3
+    assert len(listed) == 4
 
 
 def test_excluding_from_the_first_corpus_lists_the_held_out_alone() -> None:
@@ -158,6 +162,7 @@ def test_excluding_from_the_first_corpus_lists_the_held_out_alone() -> None:
         "held_out": frozen.stats["documents"],
         "same_url": 0,
         "near_duplicate": 0,
+        "quotation": 0,
     }
 
 
@@ -179,6 +184,19 @@ def test_leaks_are_found_from_the_threshold_upwards() -> None:
     leaks = {leak.doc_id: leak.of for leak in near_duplicates_of(own, [others, own, strangers], 0.5)}
     assert len(leaks) > 190
     assert all(of == name.removeprefix("near") for name, of in leaks.items())
+
+
+def test_a_quotation_is_measured_by_the_share_of_the_quoted_document() -> None:
+    quoted = [words(seed, 200) for seed in range(20)]
+    index = Quotations((str(i), text) for i, text in enumerate(quoted))
+    half = " ".join(quoted[7].split()[:104])
+    leak = index.quoted("x", f"{words(500, 2000)} {half} {words(501, 2000)}", 0.5)
+    assert leak is not None
+    assert leak.of == "7"
+    assert leak.similarity == pytest.approx(100 / 196, abs=0.02)
+    assert index.quoted("x", f"{words(500)} {' '.join(quoted[7].split()[:90])}", 0.5) is None
+    assert index.quoted("x", "", 0.5) is None
+    assert Quotations([("a", "too short")]).quoted("x", "too short", 0.5) is None
 
 
 def test_texts_without_letters_leak_nothing() -> None:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.dedup_units import ALONE, Units, classes, code_points, shingles, shingles_at, units
+from tasks.text.dedup_units import ALONE, HashSet, Units, classes, code_points, shingles, shingles_at, units
 
 WORDS, CHARACTERS = 13, 26
 FEWEST_WORDS, FEWEST_CHARACTERS = 6, 12
@@ -73,32 +73,6 @@ class _Grams:
         return (int(starts[known[0]]), int(self.records[at[known[0]]])) if len(known) else None
 
 
-class _Anchors:
-    """A set of hashes: a bitmap lets through one in 32 of those that are not in it, a search the rest."""
-
-    def __init__(self, hashes: NDArray[np.uint64]) -> None:
-        self._hashes = np.unique(hashes)
-        self._shift = np.uint64(64 - max(16, (32 * len(hashes)).bit_length()))
-        self._bits = np.zeros(1 << (61 - int(self._shift)), np.uint8)
-        place, bit = self._places(hashes)
-        np.bitwise_or.at(self._bits, place, bit)
-
-    def places(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Positions of the hashes that are in the set, in order."""
-        place, bit = self._places(hashes)
-        maybe = np.flatnonzero(self._bits[place] & bit)
-        if not len(maybe):
-            return maybe
-        at = np.minimum(np.searchsorted(self._hashes, hashes[maybe]), len(self._hashes) - 1)
-        found: NDArray[np.int64] = maybe[self._hashes[at] == hashes[maybe]]
-        return found
-
-    def _places(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        top = hashes >> self._shift
-        bit = np.left_shift(np.uint8(1), (top & np.uint64(7)).astype(np.uint8))
-        return (top >> np.uint64(3)).astype(np.int64), bit
-
-
 class Index:
     """The n-grams of some evaluation files."""
 
@@ -107,7 +81,7 @@ class Index:
         files: Sequence[str],
         records: Sequence[tuple[int, int]],
         grams: Sequence[_Grams],
-        anchors: _Anchors,
+        anchors: HashSet,
     ) -> None:
         self._files, self._records, self._grams, self._anchors = files, records, grams, anchors
 
@@ -127,7 +101,7 @@ class Index:
             hashes, first = np.unique(np.concatenate([p.hashes for p in parts]), return_index=True)
             grams.append(_Grams(length, hashes, np.concatenate([p.records for p in parts])[first]))
         anchors = np.concatenate([np.zeros(0, np.uint64), *(part.anchors for part in found)])
-        return cls([path.name for path in paths], records, grams, _Anchors(anchors))
+        return cls([path.name for path in paths], records, grams, HashSet(anchors))
 
     def __len__(self) -> int:
         return len(self._records)

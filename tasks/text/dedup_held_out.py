@@ -18,10 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.dedup import band_keys, is_empty, similarity
+from tasks.text.dedup import SHINGLE, band_keys, is_empty, similarity
 from tasks.text.dedup_config import HoldOutConfig
+from tasks.text.dedup_units import HashSet, shingles, units
 
 LEAK_BANDS, LEAK_ROWS = 32, 4
+FEWEST_QUOTED = 20
+"""Shingles that a document needs for its quotation to mean something."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,8 @@ class NearIndex:
         rows = np.repeat(usable, LEAK_BANDS)
         first = np.searchsorted(self._keys, keys, "left")
         count = np.searchsorted(self._keys, keys, "right") - first
-        offsets = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
         pairs = np.unique(
-            np.stack([np.repeat(rows, count), self._owners[np.repeat(first, count) + offsets]], axis=1),
+            np.stack([np.repeat(rows, count), self._owners[np.repeat(first, count) + _steps(count)]], axis=1),
             axis=0,
         )
         likeness = np.concatenate(
@@ -115,6 +117,45 @@ class NearIndex:
         for at in order[best]:
             row, owner = pairs[at]
             yield Leak(doc_ids[row], self._names[owner], float(likeness[at]))
+
+
+class Quotations:
+    """Finds documents that hold most of a given one, however much else they hold."""
+
+    def __init__(self, documents: Iterable[tuple[str, str]]) -> None:
+        """``documents``: doc_id and text. Texts of fewer than 20 shingles are not looked for."""
+        self._names: list[str] = []
+        hashes: list[NDArray[np.uint64]] = [np.zeros(0, np.uint64)]
+        for doc_id, text in documents:
+            found = np.unique(shingles(units(text).hashes, SHINGLE))
+            if len(found) >= FEWEST_QUOTED:
+                self._names.append(doc_id)
+                hashes.append(found)
+        self._sizes = np.array([len(found) for found in hashes[1:]], np.int64)
+        everything = np.concatenate(hashes)
+        order = np.argsort(everything, kind="stable")
+        self._hashes = everything[order]
+        self._owners = np.repeat(np.arange(len(self._names)), self._sizes)[order]
+        self._known = HashSet(everything)
+
+    def quoted(self, doc_id: str, text: str, threshold: float) -> Leak | None:
+        """The given document of which this text holds the largest share, if that reaches ``threshold``."""
+        found = np.unique(shingles(units(text).hashes, SHINGLE))
+        known = found[self._known.places(found)]
+        if not len(known):
+            return None
+        first = np.searchsorted(self._hashes, known, "left")
+        count = np.searchsorted(self._hashes, known, "right") - first
+        owners = self._owners[np.repeat(first, count) + _steps(count)]
+        shares = np.bincount(owners, minlength=len(self._names)) / self._sizes
+        best = int(shares.argmax())
+        return Leak(doc_id, self._names[best], float(shares[best])) if shares[best] >= threshold else None
+
+
+def _steps(count: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0, 1, … count[0] - 1, 0, 1, … count[1] - 1, and so on."""
+    steps: NDArray[np.int64] = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    return steps
 
 
 def near_duplicates_of(

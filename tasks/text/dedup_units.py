@@ -61,6 +61,32 @@ class Units:
         return self.folded[int(self.starts[first]) : int(self.ends[last])]
 
 
+class HashSet:
+    """A set of hashes: a bitmap lets through one in 32 of those that are not in it, a search the rest."""
+
+    def __init__(self, hashes: NDArray[np.uint64]) -> None:
+        self._hashes = np.unique(hashes)
+        self._shift = np.uint64(64 - max(16, (32 * len(hashes)).bit_length()))
+        self._bits = np.zeros(1 << (61 - int(self._shift)), np.uint8)
+        place, bit = self._places(hashes)
+        np.bitwise_or.at(self._bits, place, bit)
+
+    def places(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Positions of the hashes that are in the set, in order."""
+        place, bit = self._places(hashes)
+        maybe = np.flatnonzero(self._bits[place] & bit)
+        if not len(maybe):
+            return maybe
+        at = np.minimum(np.searchsorted(self._hashes, hashes[maybe]), len(self._hashes) - 1)
+        found: NDArray[np.int64] = maybe[self._hashes[at] == hashes[maybe]]
+        return found
+
+    def _places(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        top = hashes >> self._shift
+        bit = np.left_shift(np.uint8(1), (top & np.uint64(7)).astype(np.uint8))
+        return (top >> np.uint64(3)).astype(np.int64), bit
+
+
 def fold(text: str) -> str:
     """The text with compatibility forms unified (full-width letters, ligatures) and case folded."""
     if text.isascii():
