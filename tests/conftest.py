@@ -1,9 +1,14 @@
 """What every test shares: a home of its own, and the way to real data where a machine has it."""
 
+import contextlib
 import hashlib
+import json
 import logging
 import os
 import re
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -183,3 +188,72 @@ def site() -> Iterator[Site]:
 def page() -> type[Page]:
     """The class of a site's answers."""
     return Page
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """A stack that answers: Prefect, MLflow, a worker and the deployments of tests/data/stack_flows.py."""
+
+    home: Path
+    process: "subprocess.Popen[bytes]"
+    environment: dict[str, str]
+    prefect_port: int
+    mlflow_port: int
+    seconds_to_ready: float
+    output: Path
+
+    @property
+    def api(self) -> str:
+        return f"http://127.0.0.1:{self.prefect_port}/api"
+
+    def state(self) -> dict[str, Any]:
+        """What the stack has written down about itself."""
+        return dict(json.loads((self.home / "stack/state.json").read_text(encoding="utf-8")))
+
+
+def start_stack(home: Path, **more: str) -> RunningStack:
+    """Start a stack of its own on free ports and wait until it is ready; the caller stops it."""
+    ports = []
+    with contextlib.ExitStack() as held:
+        for _ in range(2):
+            probe = held.enter_context(socket.socket())
+            probe.bind(("127.0.0.1", 0))
+            ports.append(probe.getsockname()[1])
+    data = Path(__file__).parent / "data"
+    code = (
+        "from rich.console import Console; from flows.commands.stack import up_command; "
+        "from flows.stack_options import StackOptions; up_command(Console(), StackOptions("
+        f"prefect_port={ports[0]}, mlflow_port={ports[1]}, deployments='stack_flows.specs'))"
+    )
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "MLFLOW", "MODELMILL"))}
+    environment = {**kept, "MODELMILL_HOME": str(home), "PYTHONPATH": str(data), **more}
+    home.mkdir(parents=True, exist_ok=True)
+    output, started = home / "up.log", time.monotonic()
+    with output.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], env=environment, stdout=log, stderr=log, cwd=home
+        )
+    while True:
+        text = output.read_text(encoding="utf-8")
+        if "Ready in" in text:
+            break
+        if process.poll() is not None or time.monotonic() - started > 180:
+            process.kill()
+            raise RuntimeError(f"the stack did not start:\n{text}")
+        time.sleep(0.1)
+    return RunningStack(home, process, environment, *ports, time.monotonic() - started, output)
+
+
+@pytest.fixture(scope="session")
+def stack_starter() -> Callable[..., RunningStack]:
+    """Starts further stacks: call with a home and environment variables, and stop what it gives."""
+    return start_stack
+
+
+@pytest.fixture(scope="session")
+def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """One stack for every test that looks at one."""
+    stack = start_stack(tmp_path_factory.mktemp("stack") / "home")
+    yield stack
+    stack.process.terminate()
+    stack.process.wait(60)

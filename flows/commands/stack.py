@@ -43,8 +43,8 @@ def up_command(console: Console, options: StackOptions) -> None:
 
 
 def _check(options: StackOptions) -> None:
-    """Refuse in the first second what would only fail in a log: a schedule or a configuration that is none."""
-    from croniter import croniter
+    """Refuse at once what would only fail in a log: a schedule or a configuration that is none."""
+    from croniter import croniter  # type: ignore[import-untyped]
 
     if options.cron and not croniter.is_valid(options.cron):
         raise StackError(
