@@ -1,0 +1,328 @@
+"""Sources as strings: what they name, what they say where they name nothing, and reading rows and files."""
+
+import gzip
+import json
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.web.config import CrawlConfig, IngestConfig
+from tasks.web.download import DownloadError, GoneError, download
+from tasks.web.fingerprints import Fingerprints
+from tasks.web.freshness import is_fresh
+from tasks.web.readers import kind_of, read_records, read_source, work_units
+from tasks.web.records import Fault, Record
+from tasks.web.sources import SourceError, resolve, resolve_all
+
+CONFIG = IngestConfig()
+LOCAL = CrawlConfig(allow_hosts=("127.0.0.1",), host_delay_seconds=0, backoff_seconds=0.01, retries=1)
+NEAR = IngestConfig(crawl=LOCAL)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """One file of every kind that can be read."""
+    line = json.dumps({"text": "Ein Satz.", "url": "http://h/1"}).encode()
+    (tmp_path / "a.jsonl").write_bytes(line)
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(line))
+    (tmp_path / "c.jsonl.zst").write_bytes(zstandard.compress(line))
+    pq.write_table(pa.table({"text": ["一段文字。"], "url": ["http://h/2"]}), tmp_path / "d.parquet")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/x.html").write_text("<p>Hello.</p>")
+    (tmp_path / "site/y.htm").write_text("<p>Hello again.</p>")
+    return tmp_path
+
+
+def texts(path: Path, kind: str, config: IngestConfig = CONFIG) -> list[str | None]:
+    return [getattr(record, "text", None) for record in read_records(path, kind, config)]
+
+
+def test_kinds_by_name():
+    names = ["x.warc.gz", "x.WARC", "CC-0.warc.wet.gz", "x.jsonl.zst", "x.parquet", "x.html", "x.txt", "gz"]
+    assert [kind_of(name) for name in names] == ["warc", "warc", "wet", "jsonl", "parquet", "html", "", ""]
+
+
+def test_a_glob_a_file_and_a_folder(folder):
+    assert [ref.name for ref in resolve(f"{folder}/*.jsonl*", CONFIG)] == [
+        "a.jsonl",
+        "b.jsonl.gz",
+        "c.jsonl.zst",
+    ]
+    (one,) = resolve(str(folder / "d.parquet"), CONFIG)
+    assert (one.kind, one.uri, len(one.fingerprint)) == ("parquet", str(folder / "d.parquet"), 64)
+    (site,) = resolve(str(folder / "site"), CONFIG)
+    assert (site.kind, site.name) == ("html", "site")
+    assert [ref.kind for ref in resolve(str(folder), CONFIG)] == [
+        "jsonl",
+        "jsonl",
+        "jsonl",
+        "parquet",
+        "html",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("no/such/file.warc.gz", r"there is no file or folder 'no/such/file.warc.gz' \(looked from"),
+        ("*.nothing", r"the glob '\*.nothing' matches no file"),
+        ("ftp://host/file", "no source has the scheme 'ftp://'"),
+        ("", "an empty source"),
+        ("https://host/page", "to crawl a site, write 'crawl:https://host/page'"),
+        ("crawl:ftp://host/", "'ftp://host/' is no http"),
+        ("pydoc:no_such_package", "no package 'no_such_package'"),
+        ("hf://", "names no dataset"),
+        ("cc://!", "is no crawl id"),
+        ("cc://CC-MAIN-2024-22?files=none", "files is 'none'"),
+        ("cc://CC-MAIN-2024-22?kind=wat", "kind is 'wat'"),
+    ],
+)
+def test_a_source_that_names_nothing_says_what_to_write(source, message):
+    with pytest.raises(SourceError, match=message):
+        resolve(source, CONFIG)
+
+
+def test_files_of_no_known_kind_and_empty_ones(tmp_path):
+    (tmp_path / "a.bin").write_text("x")
+    (tmp_path / "b.warc").write_text("")
+    for source, message in [
+        (f"{tmp_path}/*.bin", "none of a kind that can be read"),
+        (f"{tmp_path}/a.bin", "of no kind that can be read"),
+        (f"{tmp_path}/b.warc", r"is empty \(0 bytes\)"),
+    ]:
+        with pytest.raises(SourceError, match=message):
+            resolve(source, CONFIG)
+
+
+def test_fingerprints_follow_the_content_not_the_place(folder, tmp_path):
+    cache = tmp_path / "cache/files.sqlite"
+    (before,) = resolve(str(folder / "a.jsonl"), CONFIG, cache)
+    (again,) = resolve(str(folder / "a.jsonl"), CONFIG, cache)
+    shutil.copy(folder / "a.jsonl", tmp_path / "site/a.jsonl")
+    (moved,) = resolve(str(tmp_path / "site/a.jsonl"), CONFIG, cache)
+    assert before.fingerprint == again.fingerprint == moved.fingerprint
+    (folder / "a.jsonl").write_text('{"text": "Another."}')
+    (after,) = resolve(str(folder / "a.jsonl"), CONFIG, cache)
+    assert after.fingerprint != before.fingerprint
+    (pages,) = resolve(str(folder / "site"), CONFIG, cache)[-1:]
+    (folder / "site/x.html").write_text("<p>Changed.</p>")
+    assert resolve(str(folder / "site"), CONFIG, cache)[-1].fingerprint != pages.fingerprint
+
+
+def test_a_cached_fingerprint_is_not_computed_again(tmp_path, monkeypatch):
+    file, cache = tmp_path / "x", tmp_path / "cache.sqlite"
+    file.write_text("content")
+    digest = Fingerprints(cache).of_file(file)
+    monkeypatch.setattr("tasks.web.fingerprints.hash_file", lambda _: pytest.fail("hashed again"))
+    assert Fingerprints(cache).of_file(file) == digest
+
+
+def test_names_are_made_unique_and_a_thing_named_twice_is_there_once(folder):
+    os.makedirs(folder / "more")  # noqa: PTH103
+    shutil.copy(folder / "a.jsonl", folder / "more/a.jsonl")
+    refs = resolve_all([f"{folder}/*.jsonl", f"{folder}/a.jsonl", f"{folder}/more/a.jsonl"], CONFIG)
+    assert [ref.name for ref in refs] == ["a.jsonl", "a.jsonl (2)"]
+
+
+# --- rows -------------------------------------------------------------------------------------------------
+
+
+def test_every_packing_of_rows_reads_the_same(folder):
+    for name in ("a.jsonl", "b.jsonl.gz", "c.jsonl.zst"):
+        assert texts(folder / name, "jsonl") == ["Ein Satz."]
+    (row,) = read_records(folder / "d.parquet", "parquet", CONFIG)
+    assert isinstance(row, Record)
+    assert (row.text, row.url, row.source_file, row.offset) == ("一段文字。", "http://h/2", "d.parquet", 0)
+
+
+def test_a_bad_line_costs_itself_alone(tmp_path):
+    lines = [
+        b'{"text": "one"}',
+        b"{not json",
+        b"[1, 2]",
+        b'{"txt": "no text"}',
+        b'{"text": 7}',
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b'{"text": "' + b"x" * 5000 + b'"}',
+        b"",
+        b'{"text": "\\ud800 lone \\u0000", "url": "http://h/\\udfff"}',
+        b'{"text": "last", "title": "T"}',
+    ]
+    (tmp_path / "x.jsonl").write_bytes(b"\n".join(lines))
+    found = list(read_records(tmp_path / "x.jsonl", "jsonl", IngestConfig(max_record_bytes=4000)))
+    said = [r.reason if isinstance(r, Fault) else r.text for r in found]
+    bad = ["bad_json", "bad_row", "no_text", "no_text", "bad_json", "too_large", "too_large"]
+    assert said == ["one", *bad, "? lone \x00", "last"]
+    assert [r.offset for r in found] == [0, 1, 2, 3, 4, 5, 6, 7, 9, 10]
+    assert found[-1].url == "file:///x.jsonl#10"
+
+
+def test_a_ten_megabyte_line_takes_no_ten_megabytes_of_records(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(b'{"text": "' + b"x" * 10_000_000 + b'"}\n{"text": "after"}\n')
+    found = list(read_records(tmp_path / "x.jsonl", "jsonl", IngestConfig(max_record_bytes=10_000)))
+    assert [getattr(r, "reason", getattr(r, "text", "")) for r in found] == ["too_large", "after"]
+
+
+def test_cut_files_of_rows_give_what_is_there(tmp_path):
+    data = gzip.compress(b"".join(b'{"text": "row %d"}\n' % i for i in range(5000)))
+    (tmp_path / "x.jsonl.gz").write_bytes(data[: len(data) // 2])
+    found = list(read_records(tmp_path / "x.jsonl.gz", "jsonl", CONFIG))
+    assert [r.reason for r in found if isinstance(r, Fault)][:1] == ["truncated"]
+    assert len(found) > 1000
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 is not enough")
+    assert [r.reason for r in read_records(tmp_path / "x.parquet", "parquet", CONFIG)] == ["bad_parquet"]
+
+
+def test_pages_in_rows_and_a_bound_on_rows(tmp_path):
+    table = pa.table({"html": ["<p>one</p>", "<p>two</p>", None], "text": ["1", "2", "3"]})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=2)
+    pages = list(read_records(tmp_path / "x.parquet", "parquet", IngestConfig(html_field="html")))
+    assert [(r.content, r.charset) for r in pages[:2]] == [(b"<p>one</p>", "utf-8"), (b"<p>two</p>", "utf-8")]
+    assert pages[2].text == "3"
+    assert texts(tmp_path / "x.parquet", "parquet", IngestConfig(max_rows=2)) == ["1", "2"]
+    ranges = work_units(tmp_path / "x.parquet", "parquet", CONFIG)
+    split = [r for a, b in ranges for r in read_records(tmp_path / "x.parquet", "parquet", CONFIG, a, b)]
+    assert (len(ranges), split) == (2, list(read_records(tmp_path / "x.parquet", "parquet", CONFIG)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.binary(max_size=300), packing=st.sampled_from([bytes, gzip.compress, zstandard.compress]))
+def test_any_bytes_read_as_rows(tmp_path_factory, data, packing):
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    path.write_bytes(packing(data))
+    for record in read_records(path, "jsonl", CONFIG):
+        assert isinstance(record, Record | Fault)
+
+
+# --- pages in a folder ------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_pages(folder):
+    (folder / "site/z.html").write_bytes(b"%PDF-1.4")
+    (folder / "site/empty.html").write_bytes(b"")
+    found = list(read_records(folder / "site", "html", CONFIG))
+    assert [getattr(r, "reason", r.url) for r in found] == [
+        "empty",
+        "file:///site/x.html",
+        "file:///site/y.htm",
+        "not_html",
+    ]
+    assert list(read_records(folder / "site", "html", CONFIG, 1, 3)) == found[1:3]
+
+
+# --- datasets ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_dataset_on_disk_is_streamed(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    rows = [json.dumps({"text": f"row {i}", "url": f"http://h/{i}"}) for i in range(10)]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/train.jsonl").write_text("\n".join(rows))
+    config = IngestConfig(max_rows=3)
+    (ref,) = resolve(f"hf://{tmp_path}/data?split=train", config)
+    found = list(read_source(Path(), ref.uri, ref.kind, config, 0, None, ref.name))
+    assert [record.text for record in found] == ["row 0", "row 1", "row 2"]
+    (tmp_path / "data/train.jsonl").write_text(rows[0])
+    assert resolve(ref.uri, config)[0].fingerprint != ref.fingerprint
+
+
+# --- remote files -----------------------------------------------------------------------------------------
+
+
+def test_a_download_goes_on_where_it_stopped(site, tmp_path, page, monkeypatch):
+    monkeypatch.setattr("tasks.web.download.PIECE", 1000)
+    (tmp_path / "served").mkdir()
+    data = os.urandom(5500)
+    (tmp_path / "served/f.warc.gz").write_bytes(data)
+    site.serve_folder(tmp_path / "served")
+    whole = site.pages["/f.warc.gz"]
+    answers = iter([True, True, False, False])
+    site.pages["/f.warc.gz"] = lambda request: whole(request) if next(answers) else page("down", 500)
+    url, target = f"{site.url}/f.warc.gz", tmp_path / "f.warc.gz"
+    with pytest.raises(DownloadError, match="500"):
+        download(url, target, LOCAL)
+    assert not target.exists()
+    have = (tmp_path / ".f.warc.gz").stat().st_size
+    assert 0 < have < 5500
+    site.pages["/f.warc.gz"], seen = whole, len(site.requests)
+    version = download(url, target, LOCAL)
+    assert target.read_bytes() == data
+    assert site.requests[seen][1]["range"] == f"bytes={have}-{have + 999}"
+    assert download(url, tmp_path / "again", LOCAL, known=version or "") is None
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_file_that_changes_under_the_download_is_begun_again(site, tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.web.download.PIECE", 1000)
+    (tmp_path / "served").mkdir()
+    file = tmp_path / "served/f.jsonl"
+    file.write_bytes(b"a" * 2500)
+    site.serve_folder(tmp_path / "served")
+    serve = site.pages["/f.jsonl"]
+
+    def changing(request):
+        answer = serve(request)
+        file.write_bytes(b"b" * 2600)
+        return answer
+
+    site.pages["/f.jsonl"] = changing
+    download(f"{site.url}/f.jsonl", tmp_path / "f.jsonl", LOCAL)
+    assert (tmp_path / "f.jsonl").read_bytes() == b"b" * 2600
+
+
+def test_a_file_that_is_gone_or_private_is_no_matter_of_retries(site, tmp_path):
+    with pytest.raises(GoneError, match="answers 404"):
+        download(f"{site.url}/none.warc.gz", tmp_path / "x", LOCAL)
+    with pytest.raises(GoneError, match="refused_address"):
+        download(f"{site.url}/none.warc.gz", tmp_path / "x", CrawlConfig())
+
+
+def test_common_crawl_by_id_and_number_of_files(site, tmp_path):
+    listing = "".join(f"crawl-data/CC-MAIN-2024-22/wet/{i:05}.warc.wet.gz\n" for i in range(100))
+    folder = tmp_path / "crawl-data/CC-MAIN-2024-22"
+    folder.mkdir(parents=True)
+    (folder / "wet.paths.gz").write_bytes(gzip.compress(listing.encode()))
+    site.serve_folder(tmp_path)
+    config = NEAR.model_copy(update={"common_crawl_url": f"{site.url}/"})
+    refs = resolve("cc://CC-MAIN-2024-22?files=4&kind=wet", config)
+    assert [ref.name for ref in refs] == [f"{i:05}.warc.wet.gz" for i in (0, 25, 50, 75)]
+    assert refs[0].seeds == (f"{site.url}/crawl-data/CC-MAIN-2024-22/wet/00000.warc.wet.gz",)
+    with pytest.raises(SourceError, match=r"listing of crawl CC-MAIN-2000-01 cannot be had.*404"):
+        resolve("cc://CC-MAIN-2000-01", config)
+
+
+def test_objects_in_a_bucket(s3):
+    import obstore
+    from obstore.store import S3Store
+
+    store = S3Store("modelmill-test", client_options={"allow_http": True})
+    for name in ("in/a.jsonl", "in/b.warc.gz", "in/notes.txt", "in/deep/c.jsonl"):
+        obstore.put(store, name, b"x")
+    assert [ref.name for ref in resolve(f"{s3}/in/", CONFIG)] == ["a.jsonl", "b.warc.gz", "c.jsonl"]
+    (one,) = resolve(f"{s3}/in/*.gz", CONFIG)
+    assert (one.kind, one.uri, bool(one.fingerprint)) == ("s3", f"{s3}/in/b.warc.gz", True)
+    obstore.put(store, "in/b.warc.gz", b"changed")
+    assert resolve(f"{s3}/in/b.warc.gz", CONFIG)[0].fingerprint != one.fingerprint
+    with pytest.raises(SourceError, match="matches no object"):
+        resolve(f"{s3}/out/", CONFIG)
+    with pytest.raises(SourceError, match="cannot list bucket 'no-such-bucket'"):
+        resolve("s3://no-such-bucket/x.jsonl", CONFIG)
+
+
+def test_freshness():
+    now = datetime(2025, 1, 2, tzinfo=UTC)
+    day = timedelta(days=1)
+    assert is_fresh(now - timedelta(hours=23), day, now)
+    assert not is_fresh(now - day, day, now)
+    assert not is_fresh(now + timedelta(hours=1), day, now)
+    assert not is_fresh(now, timedelta(0), now)
