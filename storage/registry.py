@@ -13,6 +13,7 @@ Each version remembers which champion it replaced, so that a rollback goes back 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import uuid
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ CLAIM, HISTORY = TAG + "champion_claim", TAG + "champion_history"
 REPLACED = TAG + "replaced"
 HISTORY_KEPT = 12
 SQLITE = "sqlite:///"
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+"""Settings of MLflow that are filled in where the environment says nothing."""
 ARTIFACT_TAGS = ("model_artifact", "report_artifact", "shards_artifact")
 
 
@@ -65,9 +68,12 @@ def connect(uri: str = "") -> MlflowClient:
     uri = uri or tracking_uri()
     if uri.startswith(SQLITE):
         Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for setting, value in QUIET.items():
+        os.environ.setdefault(setting, value)
     import mlflow
 
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 DECIMALS = 4
 """Of a document's bits: what lies below depends on the processor's order of adding."""
 
+UNSCORABLE = 1000.0
+"""Bits a token is taken to cost where a broken model's figure is not a number."""
+
 Floats = NDArray[np.float64]
 
 
@@ -44,11 +47,8 @@ class Encoded:
 
 
 def encode(documents: list[Document], tokenizer: Tokenizer, eos: int) -> Encoded:
-    """Tokenize each document by itself; a special token's text in it stays ordinary text."""
-    plain = tokenizer.__class__.from_str(tokenizer.to_str())
-    plain.encode_special_tokens = True
-    plain.no_truncation()
-    encodings = plain.encode_batch([d.text for d in documents], add_special_tokens=False)
+    """Tokenize each document by itself, with a tokenizer to which special tokens in text are text."""
+    encodings = tokenizer.encode_batch([d.text for d in documents], add_special_tokens=False)
     return Encoded(documents, [np.array(e.ids, dtype=np.int64) for e in encodings], eos)
 
 
@@ -56,7 +56,9 @@ def model_bits(model: GPT, encoded: Encoded, *, overlap: float, batch_tokens: in
     """Bits of each document under a model, (documents,)."""
     sequences = [np.concatenate([[encoded.eos], ids]) for ids in encoded.ids]
     bits = token_bits(model, sequences, overlap=overlap, batch_tokens=batch_tokens)
-    return np.array([round(float(b.sum()), DECIMALS) for b in bits])
+    sums = [float(b.sum()) for b in bits]
+    costs = [s if np.isfinite(s) else UNSCORABLE * len(b) for s, b in zip(sums, bits, strict=True)]
+    return np.array([round(cost, DECIMALS) for cost in costs])
 
 
 def ngram_bits(model: KneserNey, encoded: Encoded) -> Floats:

@@ -38,7 +38,7 @@ class HeldOutConfig(StageConfig):
         le=100_000,
     )
     max_megabytes: float = Field(
-        2.0,
+        1.0,
         title="Text",
         description="Most text that is scored in all, in megabytes of UTF-8, 0.001 to 10000.",
         ge=0.001,

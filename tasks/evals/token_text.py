@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +26,23 @@ CHUNK = 2**22
 """Positions hashed at once: 100 MB of work space."""
 
 
+class Names(Protocol):
+    """Strings by document, perhaps read only when asked for."""
+
+    def __getitem__(self, index: int, /) -> str:
+        """The document's."""
+
+
 @dataclass(frozen=True)
 class TokenText:
     """Documents one after another, each with its end-of-text token."""
 
     ids: Ids
     """All tokens, (N,); may be a memory map."""
-    starts: NDArray[np.int64]
+    starts: NDArray[np.integer]
     """Where each document begins, and N at the end: (documents + 1,)."""
-    doc_ids: Sequence[str]
-    urls: Sequence[str]
+    doc_ids: Names
+    urls: Names
 
     def document_at(self, position: int) -> int:
         """Index of the document that the token at this position belongs to."""
