@@ -2,15 +2,16 @@
 
 For each cleaned part (``kept*.parquet`` with ``signatures*.parquet``) the corpus has ``part-00000.parquet``,
 ``rejects-00000.parquet`` and ``signatures-00000.parquet``: what stayed, what went and in whose favour, and
-the signatures of the texts as they are now. Memory holds a byte a document, the edges between duplicates
-and the lines that repeat; all else is on disk.
+the signatures of the texts as they are now. ``repeated.parquet`` shows which lines were taken out.
+
+Memory holds a byte a document, the edges between duplicates and the lines that repeat; all else is on disk.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,16 @@ from storage.artifacts import Artifact
 from storage.documents import PartWriter, count_rows, read_batches
 from storage.schemas import DOCUMENTS, REJECTS, SIGNATURES
 from tasks.stage import StageRun, stage
-from tasks.text.boilerplate import LineCounter, RepeatedLines
+from tasks.text.boilerplate import LineCounter, RepeatedLines, Stripped
 from tasks.text.dedup import NothingLeftError, signature_row
 from tasks.text.dedup_cluster import KINDS, Verdicts, cluster
 from tasks.text.dedup_config import DeduplicateConfig
 from tasks.text.dedup_ledger import Ledger, records_of
+from tasks.text.dedup_tally import Tally
 
 BATCH_ROWS = 512
+REPEATED = pa.schema([("domain", pa.string()), ("pages", pa.int64()), ("line", pa.string())])
+"""The most repeated of the lines that were removed, at most 1,000, most pages first."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +41,6 @@ class CleanPart:
     documents: Path
     signatures: Path
     rows: int
-
-
-@dataclass
-class Tally:
-    """What the run's table and funnel show of this stage."""
-
-    documents: int = 0
-    characters: int = 0
-    characters_in: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    languages: Counter[str] = field(default_factory=Counter)
-    lines_removed: int = 0
-    characters_removed: int = 0
-    documents_shortened: int = 0
-    lines_by_domain: Counter[str] = field(default_factory=Counter)
 
 
 @stage("deduplicate", summary="Drop duplicates and repeated lines across all parts")
@@ -80,7 +69,10 @@ def deduplicate(
             with writing:
                 writing.write(part, ledger, verdicts, lines, config, tally)
             run.progress(writing.done, total, "documents")
-    stats = _stats(tally, verdicts, total)
+    with PartWriter(run.path / "repeated.parquet", REPEATED) as writer:
+        for pages, domain, line in lines.examples() if lines else ():
+            writer.write({"domain": domain, "pages": pages, "line": line[:200]})
+    stats = {**tally.stats(), "clusters": verdicts.clusters, "largest_cluster": verdicts.largest}
     if not tally.documents:
         raise NothingLeftError(_nothing_left(parts, stats))
     return stats
@@ -190,40 +182,36 @@ class _Writing:
             rejects = _duplicates(ledger, verdicts, start, batch, config)
             rows = batch.to_pylist(maps_as_pydicts="strict")
             for row, signature, stayed in zip(rows, signatures, stays, strict=False):
-                tally.characters_in += len(row["text"])
-                reject = next(rejects) if not stayed else self._stripped(row, lines, config, tally)
+                tally.came(row)
+                stripped = (
+                    lines.strip(row["domain"], row["doc_id"], row["text"]) if stayed and lines else None
+                )
+                reject = _too_short(row, stripped, config) if stayed else next(rejects)
                 if reject is None:
-                    self._keep(row, signature, tally)
+                    self._keep(row, signature, stripped)
+                    tally.stayed(row, stripped)
                 else:
-                    tally.rejected[reject["reason"]] += 1
+                    tally.went(row, reject["reason"])
                     self._rejects.write({**_about(row), **reject})
             self.done = start + batch.num_rows
 
-    def _stripped(
-        self, row: dict[str, Any], lines: RepeatedLines | None, config: DeduplicateConfig, tally: Tally
-    ) -> dict[str, Any] | None:
-        """Take repeated lines out of a row's text; what rejects it where too little is left."""
-        stripped = lines.strip(row["domain"], row["doc_id"], row["text"]) if lines else None
-        if stripped is None or not stripped.lines:
-            return None
-        least = config.boilerplate.min_characters_left
-        if (left := stripped.letters_left) < least:
-            detail = f"{stripped.lines} lines repeat on other pages of {row['domain']}"
-            return {"reason": "repeated_lines", "value": left, "threshold": least, "detail": detail}
-        row["text"] = stripped.text
-        tally.lines_removed += stripped.lines
-        tally.characters_removed += stripped.characters
-        tally.documents_shortened += 1
-        tally.lines_by_domain[row["domain"]] += stripped.lines
-        return None
-
-    def _keep(self, row: dict[str, Any], signature: dict[str, Any], tally: Tally) -> None:
-        changed = len(row["text"]) != signature["length"]
+    def _keep(self, row: dict[str, Any], signature: dict[str, Any], stripped: Stripped | None) -> None:
+        if stripped is not None and stripped.lines:
+            row["text"] = stripped.text
+            signature = signature_row(row["doc_id"], row["text"])
         self._kept.write(row)
-        self._signatures.write(signature_row(row["doc_id"], row["text"]) if changed else signature)
-        tally.documents += 1
-        tally.characters += len(row["text"])
-        tally.languages[row["language"] or ""] += 1
+        self._signatures.write(signature)
+
+
+def _too_short(
+    row: dict[str, Any], stripped: Stripped | None, config: DeduplicateConfig
+) -> dict[str, Any] | None:
+    """What rejects a document of which too little is left without its repeated lines."""
+    least = config.boilerplate.min_characters_left
+    if stripped is None or not stripped.lines or (left := stripped.letters_left) >= least:
+        return None
+    detail = f"{stripped.lines} lines repeat on other pages of {row['domain']}"
+    return {"reason": "repeated_lines", "value": left, "threshold": least, "detail": detail}
 
 
 def _duplicates(
@@ -248,25 +236,6 @@ def _about(row: dict[str, Any]) -> dict[str, Any]:
     """The columns by which a reject is found again."""
     about = {name: row[name] for name in ("doc_id", "url", "domain", "language")}
     return {**about, "stage": "deduplicate", "excerpt": row["text"][:200]}
-
-
-def _stats(tally: Tally, verdicts: Verdicts, total: int) -> dict[str, Any]:
-    return {
-        "documents_in": total,
-        "documents": tally.documents,
-        "characters_in": tally.characters_in,
-        "characters": tally.characters,
-        "rejected": dict(sorted(tally.rejected.items())),
-        "languages": dict(sorted(tally.languages.items())),
-        "clusters": verdicts.clusters,
-        "largest_cluster": verdicts.largest,
-        "repeated_lines": {
-            "lines": tally.lines_removed,
-            "characters": tally.characters_removed,
-            "documents": tally.documents_shortened,
-            "domains": dict(tally.lines_by_domain.most_common(20)),
-        },
-    }
 
 
 def _nothing_left(parts: list[Artifact], stats: dict[str, Any]) -> str:

@@ -111,6 +111,10 @@ def test_lines_that_a_domain_repeats_stay_on_one_page_and_short_lone_ones_stay()
     assert sum(MENU in text for text in texts) == 1
     assert sum("About this shop" in text for text in texts) == 1
     assert all(text.endswith("\nExample:") for text in texts)
+    shown = list(read_rows(open_store().open(corpus) / "repeated.parquet"))
+    assert shown == [
+        {"domain": "shop.example", "pages": 12, "line": line} for line in sorted(MENU.splitlines())
+    ]
     assert corpus.stats["repeated_lines"]["lines"] == 11 * 3
     assert corpus.stats["repeated_lines"]["domains"] == {"shop.example": 33}
     assert corpus.stats["characters_in"] - corpus.stats["characters"] == 11 * (len(MENU) + 2)

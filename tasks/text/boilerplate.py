@@ -24,6 +24,9 @@ from tasks.text.dedup_config import BoilerplateConfig
 from tasks.text.dedup_ledger import Spill
 from tasks.text.dedup_units import letters
 
+EXAMPLES = 1000
+"""How many of the most repeated lines are shown in full."""
+
 
 @dataclass(frozen=True)
 class Stripped:
@@ -82,6 +85,9 @@ class RepeatedLines:
         self._keys, self._pages, self._keepers = keys, pages, keepers
         self._domain_pages = domain_pages
         self._config = config
+        most = np.lexsort((keys, -pages))[:EXAMPLES]
+        self._examples: dict[int, tuple[int, str, str]] = {}
+        self._wanted = set(keys[most].tolist())
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -91,28 +97,30 @@ class RepeatedLines:
         if self._domain_pages.get(domain, 0) < self._config.min_pages or not len(self._keys):
             return Stripped(text, 0, 0)
         normal = _normal_lines(text)
-        going = _long_runs(normal, self._repeats(domain, doc_id, normal), self._config.min_run_characters)
-        if not going:
-            return Stripped(text, 0, 0)
-        removed = tuple(normal[i] for i in sorted(going) if normal[i])
-        return Stripped(
-            _without(text.split("\n"), going),
-            len(removed),
-            sum(len(line) - line.count(" ") for line in removed),
-            removed,
-        )
-
-    def _repeats(self, domain: str, doc_id: str, normal: Sequence[str]) -> list[bool]:
-        """For each line whether its domain repeats it and another page keeps it; False for blank ones."""
         keys = _line_keys(domain, normal)
         at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        least = max(
-            self._config.min_pages, math.ceil(self._config.min_share * self._domain_pages.get(domain, 0))
+        repeats = (self._keys[at] == keys) & self._go_from(domain, doc_id, at)
+        going = _long_runs(normal, repeats.tolist(), self._config.min_run_characters)
+        removed = [i for i in sorted(going) if normal[i]]
+        for i in removed:
+            if int(keys[i]) in self._wanted:
+                self._examples[int(keys[i])] = (int(self._pages[at[i]]), domain, normal[i])
+        return Stripped(
+            _without(text.split("\n"), going) if going else text,
+            len(removed),
+            sum(len(normal[i]) - normal[i].count(" ") for i in removed),
+            tuple(normal[i] for i in removed),
         )
-        repeats = (self._keys[at] == keys) & (self._pages[at] >= least)
-        if self._config.keep_first:
-            repeats &= self._keepers[at] != _doc_key(doc_id)
-        return [bool(flag) and bool(line) for flag, line in zip(repeats.tolist(), normal, strict=True)]
+
+    def examples(self) -> list[tuple[int, str, str]]:
+        """Pages, domain and line of the most repeated lines that were removed, most pages first."""
+        return sorted(self._examples.values(), key=lambda example: (-example[0], *example[1:]))
+
+    def _go_from(self, domain: str, doc_id: str, at: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of these repeated lines, which are on enough pages of the domain and kept by another page."""
+        share = math.ceil(self._config.min_share * self._domain_pages.get(domain, 0))
+        go = self._pages[at] >= max(self._config.min_pages, share)
+        return go & (self._keepers[at] != _doc_key(doc_id)) if self._config.keep_first else go
 
 
 def _normal_lines(text: str) -> list[str]:
