@@ -1,0 +1,81 @@
+"""Commands that look and change nothing: explain, config, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from flows import show
+from flows.environment import prepare
+from flows.loading import load_config
+from storage.artifacts import Artifact
+from storage.errors import ArtifactMissingError
+from storage.store import Store, open_store
+
+
+def explain_command(console: Console, preset: str, file: Path | None, sets: Sequence[str]) -> None:
+    """Print what a run would do; raises ConfigError or SourceError where it could not start."""
+    config = load_config(preset, file, sets)
+    prepare()
+    from flows.explain import explain
+    from flows.parts import check_sources
+
+    check_sources(config)
+    plan = explain(config)
+    console.print(show.plan_table(plan))
+    runs = [step for step in plan.steps if step.verdict != "cached"]
+    if not runs:
+        console.print("Every stage is cached: a run would make nothing anew.")
+    else:
+        certain = sum(step.verdict == "run" for step in runs)
+        console.print(f"{certain} would run; {len(runs) - certain} wait for what comes out of those.")
+
+
+def config_command(console: Console, preset: str, file: Path | None, sets: Sequence[str]) -> None:
+    """Print the checked configuration as YAML."""
+    values = load_config(preset, file, sets).model_dump(mode="json")
+    console.print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), markup=False, highlight=False)
+
+
+def find_artifact(name: str) -> Artifact:
+    """The artifact behind ``models:/NAME@alias``, ``models:/NAME/3`` or ``KIND/KEY`` (or a key's start).
+
+    Raises ArtifactMissingError where the store has none, RegistryError where MLflow has no such version.
+    """
+    store = open_store()
+    if name.startswith("models:/"):
+        from storage.registry import version_artifact
+
+        kind, key = version_artifact(name)
+    else:
+        kind, _, key = name.partition("/")
+    for artifact in store.artifacts(kind):
+        if key and artifact.key.startswith(key):
+            return artifact
+    raise ArtifactMissingError(
+        f"{kind}/{key} is not in the store {store.uri}. `modelmill verify` lists what is."
+    )
+
+
+def verify_command(console: Console, name: str) -> None:
+    """Hash what is committed again; ends with exit status 1 where a file differs."""
+    store = open_store()
+    artifacts = [find_artifact(name)] if name else list(store.artifacts())
+    found = [(artifact, damage) for artifact in artifacts for damage in store.verify(artifact)]
+    files, size = sum(len(a.parts) for a in artifacts), sum(a.bytes for a in artifacts)
+    if found:
+        console.print(show.damage_table(found))
+        console.print("Delete a damaged artifact's folder and run again: only that stage is made anew.")
+        raise SystemExit(1)
+    console.print(f"{len(artifacts)} artifacts, {files} files, {size / 1e6:,.1f} MB: all as committed.")
+    for partial in _unfinished(store):
+        console.print(f"[dim]unfinished work, which the next run goes on with: {partial}[/]")
+
+
+def _unfinished(store: Store) -> Iterator[Path]:
+    partials = getattr(store, "partials", None)
+    if partials is not None:
+        yield from partials()

@@ -1,0 +1,106 @@
+"""Commands on registered models: generate, pull, promote, rollback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from flows.environment import prepare
+from flows.loading import load_config
+from storage.errors import ArtifactMissingError
+from storage.registry import RegistryError, connect, history, promote, resolve, rollback, version_artifact
+from storage.store import open_store
+
+
+def default_model() -> str:
+    """The champion of the default preset's model, for commands that were given none."""
+    return f"models:/{load_config().name}@champion"
+
+
+def model_folder(model: str) -> Path:
+    """A local Hugging Face folder with a registered version's weights: the store's, or MLflow's copy.
+
+    Raises RegistryError where there is no such version.
+    """
+    try:
+        kind, key = version_artifact(model)
+        artifact = open_store().find(kind, key)
+        if artifact is not None:
+            return open_store().open(artifact) / "hf"
+    except (RegistryError, ArtifactMissingError):
+        resolve(connect(), model)  # says what there is, where there is no such version
+    return download(model) / "hf"
+
+
+def download(model: str, target: Path | None = None) -> Path:
+    """MLflow's copy of a version's files, in ``target`` or its own cache; gives the artifacts' folder."""
+    connect()
+    import mlflow
+
+    found = mlflow.artifacts.download_artifacts(artifact_uri=model, dst_path=str(target) if target else None)
+    [folder] = [path.parent for path in Path(found).rglob("hf") if path.is_dir()][:1]
+    return folder
+
+
+def generate_command(
+    console: Console,
+    model: str,
+    prompt: str,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int,
+) -> None:
+    """Print the prompt and its continuation as it comes."""
+    prepare()
+    folder = model_folder(model or default_model())
+    from tasks.serving.pyfunc_model import Options, TextGenerator
+
+    options = Options(
+        max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+    )
+    console.print(Text(prompt, style="bold"), end="")
+    for piece in TextGenerator(folder).stream(prompt, options):
+        console.out(piece, end="", highlight=False)
+    console.print()
+
+
+def pull_command(console: Console, model: str, target: Path) -> None:
+    """Copy a version's Hugging Face folder to ``target``; refuses a folder that has something in it."""
+    import shutil
+
+    prepare()
+    if target.exists() and any(target.iterdir()):
+        raise RegistryError(f"{target} is not empty: give a new folder to pull {model} into")
+    shutil.copytree(model_folder(model), target, dirs_exist_ok=True)
+    console.print(f"{model} is in {target}: GPT2LMHeadModel.from_pretrained({str(target)!r}) loads it.")
+
+
+def promote_command(console: Console, model: str, reason: str) -> None:
+    """Make a version champion by hand; the change is recorded with its reason."""
+    prepare()
+    client = connect()
+    version = resolve(client, model)
+    from storage.registry import CHAMPION, version_of
+
+    present = version_of(client, version.name, CHAMPION)
+    change = promote(
+        client, version.name, version.version, expected=present.version if present else "", reason=reason
+    )
+    console.print(
+        f"models:/{change.name}/{change.version} is champion; it replaced {change.replaced or 'none'}."
+    )
+
+
+def rollback_command(console: Console, name: str, reason: str) -> None:
+    """Give the alias back to the former champion; the change is recorded with its reason."""
+    prepare()
+    client = connect()
+    change = rollback(client, name, reason=reason)
+    console.print(f"models:/{change.name}/{change.version} is champion again; {change.replaced} is not.")
+    for past in history(client, name)[:5]:
+        console.print(f"[dim]{past['at']} {past['action']} {past['version']}: {past['reason']}[/]")

@@ -1,0 +1,67 @@
+"""``modelmill run``: check everything, then run the flow and show what came of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from flows import show
+from flows.environment import prepare
+from flows.live import LiveRun
+from flows.loading import load_config
+from storage.store import open_store
+
+if TYPE_CHECKING:
+    from flows.config import PipelineConfig
+
+
+def run_command(console: Console, preset: str, file: Path | None, sets: Sequence[str]) -> None:
+    """Run the pipeline; raises ConfigError or SourceError before anything is started."""
+    started, clock = datetime.now(UTC), time.monotonic()
+    config = load_config(preset, file, sets)
+    home = prepare()
+    from flows.parts import check_sources
+
+    check_sources(config)
+    console.print(
+        f"modelmill [bold]{config.name}[/] from {', '.join(config.sources)}; everything is under {home}"
+    )
+    try:
+        with LiveRun(console) as live:
+            live.say("[dim]starting Prefect …[/]")
+            from flows.pipeline import run_pipeline
+
+            run_pipeline(config)
+    finally:
+        show_run(console, config, started)
+    console.print(f"[dim]{time.monotonic() - clock:.1f} s in all[/]")
+
+
+def show_run(console: Console, config: PipelineConfig, started: datetime) -> None:
+    """The stages of the run that began at ``started`` and, if it got so far, the model."""
+    from flows.runs import entries_of, run_notes
+
+    store = open_store()
+    note = next(run_notes(store, config.name), None)
+    if note is None or note["started"] < started.isoformat():
+        return  # nothing was begun
+    entries = entries_of(store, note)
+    console.print(show.stage_table(entries))
+    found = {entry.stage: entry.artifact for entry in entries if entry.artifact is not None}
+    if "evaluate" in found:
+        folder = store.open(found["evaluate"])
+        report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        console.print(show.bits_table(report["bits_per_byte"]))
+        samples: list[dict[str, Any]] = json.loads((folder / "samples.json").read_text(encoding="utf-8"))
+        if samples:
+            console.print(show.sample_panel(samples[0]))
+    if "register" in found:
+        stats = found["register"].stats
+        console.print(show.version_line(stats))
+        show.next_steps(console, stats["name"], samples[0]["prompt"] if samples else "The ")

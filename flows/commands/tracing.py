@@ -1,0 +1,59 @@
+"""Commands that follow the data: ``lineage`` from a model back to its sources, ``why`` for one page."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.console import Console
+
+from flows import show
+from flows.commands.inspect import find_artifact
+from flows.environment import prepare
+from flows.tracing import Fate, ancestors, fates
+from storage.artifacts import Artifact
+from storage.errors import ArtifactMissingError
+from storage.store import Store, open_store
+
+
+def lineage_command(console: Console, model: str, *, url: str, domain: str, as_json: bool) -> None:
+    """Print the tree of artifacts behind a model, or what became of a page or a domain on its way there."""
+    prepare()
+    store, artifact = open_store(), find_artifact(model)
+    if not (url or domain):
+        if as_json:
+            console.print_json(json.dumps(_tree(store, artifact)))
+        else:
+            console.print(show.lineage_tree(store, artifact))
+        return
+    column, value = ("url", url) if url else ("domain", domain)
+    found = list(fates(store, ancestors(store, [artifact]), column, value))  # type: ignore[arg-type]
+    _print(console, found, value, as_json=as_json)
+
+
+def why_command(console: Console, url: str, name: str, *, as_json: bool) -> None:
+    """Print what the last run says of a page; raises ArtifactMissingError where nothing ran yet."""
+    prepare()
+    from flows.runs import entries_of, run_notes
+
+    store = open_store()
+    note = next(run_notes(store, name or None), None)
+    if note is None:
+        raise ArtifactMissingError(f"no run of {name or 'any model'} is in the store {store.uri} yet")
+    roots = [entry.artifact for entry in entries_of(store, note) if entry.artifact is not None]
+    _print(console, list(fates(store, ancestors(store, roots), "url", url)), url, as_json=as_json)
+
+
+def _print(console: Console, found: list[Fate], value: str, *, as_json: bool) -> None:
+    if as_json:
+        console.print_json(json.dumps([fate.as_dict() for fate in found]))
+    elif found:
+        console.print(show.fate_table(found))
+    else:
+        console.print(f"No artifact knows {value}: no source had it, or it was never reached.")
+
+
+def _tree(store: Store, artifact: Artifact) -> dict[str, Any]:
+    parents = [store.find(parent.kind, parent.key) for parent in artifact.parents]
+    own = artifact.model_dump(mode="json", exclude={"parents"})
+    return {**own, "parents": [_tree(store, parent) for parent in parents if parent is not None]}

@@ -1,0 +1,125 @@
+"""The whole pipeline's configuration: the stages' configurations put together."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.evals.config import EvaluateConfig, RegistryConfig
+from tasks.gpt.config import TrainConfig
+from tasks.settings import StageConfig
+from tasks.text.config import CleanConfig
+from tasks.text.dedup_config import DeduplicateConfig, HoldOutConfig
+from tasks.text.extract_config import ExtractConfig
+from tasks.tokens.config import TokenizeConfig
+from tasks.web.config import IngestConfig
+
+SECTION_OF_STAGE = {
+    "fetch": "ingest",
+    "ingest": "ingest",
+    "clean": "clean",
+    "deduplicate": "deduplicate",
+    "hold_out": "hold_out",
+    "exclude": "hold_out",
+    "train_tokenizer": "tokenize",
+    "tokenize": "tokenize",
+    "pretrain": "train",
+    "evaluate": "evaluate",
+    "register": "registry",
+}
+"""Which section of the configuration each stage takes."""
+
+
+class RunConfig(StageConfig):
+    """How a run uses the machine or the cluster; nothing here changes what comes out."""
+
+    task_runner: Literal["threads", "ray", "dask"] = Field(
+        "threads",
+        title="Task runner",
+        description="Where mapped parts run: threads of this process, or a Ray or Dask cluster "
+        "(install modelmill[ray] or modelmill[dask]).",
+    )
+    address: str = Field(
+        "",
+        title="Cluster address",
+        description="Address of the Ray or Dask cluster; empty starts a local one.",
+    )
+    parts_at_once: int = Field(
+        2,
+        title="Parts at once",
+        description="Parts that are worked on at the same time, 1 to 1024.",
+        ge=1,
+        le=1024,
+    )
+    max_failed_parts: float = Field(
+        0.0,
+        title="Most failed parts",
+        description="Share of a stage's parts that may fail while the run goes on without them, 0 to 1.",
+        ge=0,
+        le=1,
+    )
+
+
+class PipelineConfig(StageConfig):
+    """Web text in, a registered model out: every choice of a run."""
+
+    name: str = Field(
+        "modelmill",
+        title="Model name",
+        description="Name of the registered model: models:/NAME@champion. Letters, digits, '.', '_' and '-', "
+        "1 to 64 of them.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+    )
+    sources: list[str] = Field(
+        ["pydoc:stdlib,numpy"],
+        title="Sources",
+        description="Where the text comes from: a path or glob, https://…/file.warc.gz, s3://…, "
+        "crawl:https://site/, hf://dataset, cc://CC-MAIN-…?files=10, pydoc:stdlib,numpy. At least one.",
+        min_length=1,
+    )
+    lineage: str = Field(
+        "",
+        title="Lineage",
+        description="Runs that share this name share a frozen tokenizer and a frozen held-out set, so that "
+        "their models can be compared. Empty: the model's name and its sources.",
+        max_length=200,
+    )
+    ingest: IngestConfig = Field(
+        IngestConfig(), title="Ingest", description="How sources are fetched and read."
+    )
+    extract: ExtractConfig = Field(
+        ExtractConfig(), title="Extract", description="How the main text is taken out of pages."
+    )
+    clean: CleanConfig = Field(
+        CleanConfig(), title="Clean", description="Which documents and lines are kept."
+    )
+    deduplicate: DeduplicateConfig = Field(
+        DeduplicateConfig(),
+        title="Deduplicate",
+        description="What counts as a duplicate, and which one stays.",
+    )
+    hold_out: HoldOutConfig = Field(
+        HoldOutConfig(),
+        title="Hold out",
+        description="Which documents are kept from training, to evaluate on.",
+    )
+    tokenize: TokenizeConfig = Field(
+        TokenizeConfig(), title="Tokenize", description="The tokenizer and the token shards."
+    )
+    train: TrainConfig = Field(TrainConfig(), title="Train", description="The model and its training.")
+    evaluate: EvaluateConfig = Field(EvaluateConfig(), title="Evaluate", description="What is measured.")
+    registry: RegistryConfig = Field(
+        RegistryConfig(), title="Register", description="What becomes candidate, and what champion."
+    )
+    run: RunConfig = Field(
+        RunConfig(),
+        title="Run",
+        description="How the machine or the cluster is used.",
+        json_schema_extra={"affects_result": False},
+    )
+
+    @property
+    def scope(self) -> str:
+        """The lineage's name: what is frozen is frozen under it."""
+        return self.lineage or " ".join([self.name, *self.sources])

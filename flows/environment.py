@@ -1,0 +1,57 @@
+"""Where everything of a run lives, settled before Prefect or MLflow is imported.
+
+Both read their settings from the environment when they are imported, so commands call
+:func:`prepare` first. What the user has set is respected; only what is absent is filled in.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from storage.home import home, mlflow_artifacts, scratch, store_uri, tracking_uri
+
+QUIET = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "TOKENIZERS_PARALLELISM": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+"""Settings that keep the terminal to what people need, and nothing sent anywhere."""
+
+
+def prepare() -> Path:
+    """Make the home folder and fill in what the environment does not say; returns the home.
+
+    Prefect creates its own folder but not that folder's parents, and MLflow's sqlite likewise.
+    """
+    root = home()
+    for folder in (root / "prefect", root / "mlflow", scratch(), root / "logs"):
+        folder.mkdir(parents=True, exist_ok=True)
+    (root / ".gitignore").write_text("*\n")
+    defaults = {
+        **QUIET,
+        "MODELMILL_HOME": str(root),
+        "PREFECT_HOME": str(root / "prefect"),
+        "MLFLOW_TRACKING_URI": tracking_uri(),
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    return root
+
+
+def describe() -> dict[str, str]:
+    """Where things are, for people: store, Prefect, MLflow."""
+    return {
+        "home": str(home()),
+        "store": store_uri(),
+        "Prefect": os.environ.get("PREFECT_API_URL") or "embedded (starts and ends with the run)",
+        "MLflow": os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri(),
+        "model files": mlflow_artifacts(),
+    }

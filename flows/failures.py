@@ -1,0 +1,40 @@
+"""Which errors people can mend, as sentences; all others keep their traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+MENDABLE = (
+    "flows.loading.ConfigError",
+    "flows.parts.PartsFailedError",
+    "flows.stack_errors.StackError",
+    "storage.errors.StorageError",
+    "storage.registry.RegistryError",
+    "tasks.web.sources.SourceError",
+    "tasks.text.dedup.NothingLeftError",
+    "tasks.tokens.errors.TooLittleTextError",
+    "tasks.gpt.guard.TrainingFailedError",
+)
+"""Errors whose message says what, where and the mend, by their full names (imported when one is met)."""
+
+
+def explain_failure(error: BaseException) -> str | None:
+    """The message of the mendable error behind an exception, or None where it is a bug of ours."""
+    for link in _chain(error):
+        if any(_is(link, name) for name in MENDABLE):
+            return str(link)
+    return None
+
+
+def _is(error: BaseException, name: str) -> bool:
+    module, _, cls = name.rpartition(".")
+    return any(base.__module__ == module and base.__name__ == cls for base in type(error).__mro__)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__

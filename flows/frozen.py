@@ -1,0 +1,33 @@
+"""Artifacts that stay as they were first made, so that runs can be compared.
+
+A tokenizer that changed with every crawl would change every id, and a held-out set that changed would
+compare models on different questions. The first artifact of a lineage is kept under a name, and later runs
+take it as it is; another name (or another setting of the stage) is a decision to begin anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from storage.artifacts import Artifact, digest_json
+from storage.store import open_store
+from tasks.fingerprint import canonical
+from tasks.settings import StageConfig
+from tasks.stage import Stage
+
+
+def frozen(stage: Stage[Any], scope: str, config: StageConfig, make: Callable[[], Artifact]) -> Artifact:
+    """The artifact kept for ``stage`` under ``scope`` and this config; made and kept if there is none whole.
+
+    ``scope`` names the lineage (a model's name and its sources, or a name that the user gave).
+    """
+    store = open_store()
+    name = f"refs/{stage.name}-{digest_json([scope, canonical(config, stage.name)])[:16]}"
+    kept = store.read_note(name)
+    if kept is not None and (artifact := store.find(stage.name, kept["key"])) is not None:
+        return stage.reuse(artifact)
+    artifact = make()
+    if isinstance(artifact, Artifact):  # a plan has only a stand-in
+        store.write_note(name, {"stage": stage.name, "key": artifact.key, "scope": scope})
+    return artifact

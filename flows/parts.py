@@ -1,0 +1,60 @@
+"""From source strings to parts, and what happens when some of them fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect.logging import get_run_logger
+
+from flows.config import PipelineConfig
+from storage.artifacts import Artifact
+from storage.home import home
+from tasks.fetch import open_sources
+from tasks.planning import active_plan
+from tasks.stage import PartFailure
+from tasks.web.sources import SourceRef, resolve_all
+
+
+class PartsFailedError(RuntimeError):
+    """More parts of a stage failed than the configuration allows; the message names each and why."""
+
+
+def check_sources(config: PipelineConfig) -> list[SourceRef]:
+    """What the source strings name; raises SourceError by name where one names nothing, before any work."""
+    return resolve_all(config.sources, config.ingest, _fingerprints())
+
+
+def bring(config: PipelineConfig) -> tuple[list[str], list[SourceRef | Artifact]]:
+    """Names and parts of everything that is to be read; what is remote or on a site is fetched first."""
+    found = open_sources(config.sources, config.ingest, _fingerprints(), keep=active_plan() is None)
+    return [name for name, _ in found], [part for _, part in found]
+
+
+def labels(documents: list[Artifact], names: list[str]) -> list[str]:
+    """The source's name of each part that was read; a plan, in which no part fails, knows it by its place."""
+    return [
+        str(part.stats["source"]) if isinstance(part, Artifact) else name
+        for part, name in zip(documents, [*names, *[""] * len(documents)], strict=False)
+    ]
+
+
+def _fingerprints() -> Path:
+    """Where digests of local files are kept, so that a file that has not changed is not read again."""
+    return home() / "fingerprints.sqlite"
+
+
+def enough(config: PipelineConfig, results: tuple[list[Artifact], list[PartFailure]]) -> list[Artifact]:
+    """The artifacts of a mapped stage, if few enough parts failed; raises PartsFailedError else."""
+    artifacts, failures = results
+    if not failures:
+        return artifacts
+    lines = [f"{f.stage} {f.part}: {type(f.error).__name__}: {f.error}" for f in failures]
+    share = len(failures) / (len(failures) + len(artifacts))
+    if not artifacts or share > config.run.max_failed_parts:
+        raise PartsFailedError(
+            f"{len(failures)} of {len(failures) + len(artifacts)} parts of {failures[0].stage} failed "
+            f"(run.max_failed_parts allows a share of {config.run.max_failed_parts}):\n" + "\n".join(lines)
+        ) from failures[0].error
+    for line in lines:
+        get_run_logger().warning("Going on without a part that failed: %s", line)
+    return artifacts

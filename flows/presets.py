@@ -1,0 +1,59 @@
+"""Complete configurations, each a function; a variant is a call and an assignment.
+
+| preset | model | training | for |
+|---|---|---|---|
+| tiny | 4 layers, 192 wide | two minutes on two cores | a first look, tests of a set-up |
+| small | 6 layers, 384 wide | fifteen minutes on two cores | a model that writes |
+| gpt2-124m | GPT-2 as published | a GPU | real corpora |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flows.config import PipelineConfig
+from tasks.gpt.config import HeldOutConfig, ModelShape, OptimizerConfig, ScheduleConfig, TrainConfig
+from tasks.tokens.config import TokenizeConfig
+
+
+def tiny() -> PipelineConfig:
+    """The documentation that every Python serves, and two minutes of training."""
+    return PipelineConfig(
+        name="modelmill-tiny",
+        tokenize=TokenizeConfig(vocab_size=4096),
+        train=TrainConfig(
+            model=ModelShape(layers=4, heads=3, width=192, context=256), steps=900, batch_sequences=4
+        ),
+    )
+
+
+def small() -> PipelineConfig:
+    """The same text, a larger model, fifteen minutes of training."""
+    config = tiny()
+    train = config.train.model_copy(
+        update={
+            "model": ModelShape(layers=6, heads=6, width=384, context=256),
+            "steps": 3000,
+            "batch_sequences": 8,
+        }
+    )
+    return config.model_copy(update={"name": "modelmill-small", "train": train})
+
+
+def gpt2_124m() -> PipelineConfig:
+    """GPT-2's smallest published shape, for a corpus of billions of tokens and a GPU."""
+    return PipelineConfig(
+        name="gpt2-124m",
+        tokenize=TokenizeConfig(vocab_size=50_257, sample_megabytes=200),
+        train=TrainConfig(
+            model=ModelShape(layers=12, heads=12, width=768, context=1024),
+            steps=19_000,
+            batch_sequences=512,
+            optimizer=OptimizerConfig(matrix_lr=2e-3, embedding_lr=2e-3, vector_lr=2e-3),
+            schedule=ScheduleConfig(warmup_steps=250),
+            held_out=HeldOutConfig(every_steps=250, sequences=256),
+        ),
+    )
+
+
+PRESETS: dict[str, Callable[[], PipelineConfig]] = {"tiny": tiny, "small": small, "gpt2-124m": gpt2_124m}

@@ -1,0 +1,79 @@
+"""What a run shows in Prefect when it is over: the funnel, the evaluation, and a summary to read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from flows.config import PipelineConfig
+from flows.funnel import funnel_rows
+from flows.runs import Outcome
+from storage.store import open_store
+from tasks.journal import Journal
+
+
+def publish(config: PipelineConfig, journal: Journal, outcome: Outcome) -> None:
+    """Create the run's Prefect artifacts, under keys that show their history from run to run."""
+    key = "".join(c if c.isalnum() else "-" for c in config.name.lower()).strip("-")
+    report, samples = _read(outcome, "report.json"), _read(outcome, "samples.json")
+    create_table_artifact(
+        funnel_rows(journal.entries),
+        key=f"{key}-funnel",
+        description="How many documents each stage kept, and which rule dropped how many.",
+    )
+    create_table_artifact(
+        evaluation_rows(report["bits_per_byte"]),
+        key=f"{key}-bits-per-byte",
+        description="Bits per byte of held-out text, over all and by language; lower is better.",
+    )
+    create_markdown_artifact(
+        summary_markdown(journal, outcome, report, samples),
+        key=f"{key}-summary",
+        description="The run in a page.",
+    )
+
+
+def _read(outcome: Outcome, name: str) -> Any:
+    return json.loads((open_store().open(outcome.report) / name).read_text(encoding="utf-8"))
+
+
+def evaluation_rows(bits_per_byte: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for the model and for each baseline: all, its interval, and each language."""
+    return [
+        {
+            "": name,
+            "all": f"{row['all']:.4f}",
+            "interval": " to ".join(f"{bound:.4f}" for bound in row["interval"]),
+            **{language: f"{value:.4f}" for language, value in row["by_language"].items()},
+        }
+        for name, row in bits_per_byte.items()
+    ]
+
+
+def summary_markdown(
+    journal: Journal, outcome: Outcome, report: dict[str, Any], samples: list[dict[str, Any]]
+) -> str:
+    """The version and its decision, the stages, and samples to read."""
+    stats = outcome.version.stats
+    lines = [
+        f"# models:/{stats['name']}/{stats['version']}",
+        f"**{stats['decision']}**: " + "; ".join(stats["reasons"]),
+        "",
+        "| stage | state | seconds |",
+        "|---|---|---|",
+        *(f"| {e.stage} {e.label} | {e.state} | {e.seconds:.1f} |" for e in journal.entries),
+        "",
+        f"Held-out bits per byte: **{report['bits_per_byte']['model']['all']:.4f}**",
+        "",
+        "## Samples",
+        *(f"> **{_quote(s['prompt'])}**{_quote(s['text'])}\n" for s in samples[:4]),
+    ]
+    if stats.get("run_url"):
+        lines.insert(2, f"[MLflow run]({stats['run_url']})")
+    return "\n".join(lines)
+
+
+def _quote(text: str) -> str:
+    return text.replace("\n", "\n> ")

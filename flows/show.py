@@ -1,0 +1,177 @@
+"""What commands print: the run's table, the evaluation beside its baselines, a plan, a lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from flows.tracing import Fate
+from storage.artifacts import Artifact
+from storage.store import Damage, Store
+from tasks.journal import Entry
+from tasks.planning import Plan
+
+STATE_STYLE = {"completed": "green", "cached": "cyan", "failed": "red"}
+VERDICTS = {"cached": ("[cyan]cached[/]"), "run": "[yellow]runs[/]", "depends": "[dim]depends[/]"}
+
+
+def stage_table(journal: Sequence[Entry]) -> Table:
+    """One row a stage: state, time, what went in and what came out."""
+    table = Table(title="Stages", title_justify="left", show_edge=False, pad_edge=False)
+    for name, justify in (
+        ("stage", "left"),
+        ("state", "left"),
+        ("time", "right"),
+        ("in", "left"),
+        ("out", "left"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for stage in dict.fromkeys(entry.stage for entry in journal):
+        entries = [entry for entry in journal if entry.stage == stage]
+        table.add_row(stage, _states(entries), _time(entries), _flow("in", entries), _flow("out", entries))
+    return table
+
+
+def _states(entries: Sequence[Entry]) -> Text:
+    counts = {state: sum(e.state == state for e in entries) for state in ("completed", "cached", "failed")}
+    present = [(state, n) for state, n in counts.items() if n]
+    text = Text()
+    for i, (state, n) in enumerate(present):
+        text.append(", " if i else "")
+        text.append(state.capitalize() if len(entries) == 1 else f"{n} {state}", style=STATE_STYLE[state])
+    return text
+
+
+def _time(entries: Sequence[Entry]) -> str:
+    seconds = sum(e.seconds for e in entries)
+    return f"{seconds:.1f} s"
+
+
+def _flow(side: str, entries: Sequence[Entry]) -> str:
+    """Sum the counts that stages state under ``in`` and ``out`` in their stats, by unit."""
+    sums: dict[str, float] = {}
+    for entry in entries:
+        stated = entry.artifact.stats.get(side, {}) if entry.artifact else {}
+        for unit, count in stated.items():
+            sums[unit] = sums.get(unit, 0) + count
+    return ", ".join(f"{_count(n)} {unit}" for unit, n in sums.items())
+
+
+def _count(n: float) -> str:
+    return f"{n:,.3f}" if isinstance(n, float) and not n.is_integer() else f"{n:,.0f}"
+
+
+def bits_table(report: dict[str, Any]) -> Table:
+    """Held-out bits per byte of the model and its baselines, by language."""
+    languages = sorted({language for row in report.values() for language in row.get("by_language", {})})
+    table = Table(
+        title="Held-out bits per byte (lower is better)",
+        title_justify="left",
+        show_edge=False,
+        pad_edge=False,
+    )
+    for name in ("", "all", *languages):
+        table.add_column(name, justify="left" if not name else "right")
+    for name, row in report.items():
+        cells = [f"{row['all']:.4f}", *(_bits(row.get("by_language", {}).get(lang)) for lang in languages)]
+        table.add_row(f"[bold]{name}[/]" if name == "model" else name, *cells)
+    return table
+
+
+def _bits(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def sample_panel(sample: dict[str, Any]) -> Panel:
+    """A prompt and how the model went on."""
+    text = Text(sample["prompt"], style="bold").append(sample["text"], style="default")
+    return Panel(text, title="sample", title_align="left", border_style="dim")
+
+
+def version_line(stats: dict[str, Any]) -> Text:
+    """The registered version, its aliases, and why it has or has not become champion."""
+    aliases = ", ".join(f"@{alias}" for alias in stats["aliases"])
+    line = Text(f"models:/{stats['name']}/{stats['version']} {aliases}: ", style="bold")
+    return line.append("; ".join(stats["reasons"]), style="default")
+
+
+def plan_table(plan: Plan) -> Table:
+    """What a run would do, stage by stage, and why."""
+    table = Table(show_edge=False, pad_edge=False)
+    for name in ("stage", "part", "", "because"):
+        table.add_column(name)
+    for step in plan.steps:
+        table.add_row(step.stage, step.label, VERDICTS[step.verdict], "\n".join(step.reasons))
+    return table
+
+
+def lineage_tree(store: Store, root: Artifact) -> Tree:
+    """An artifact, what it was made from, and so on down to the sources."""
+    seen: set[tuple[str, str]] = set()
+
+    def grow(artifact: Artifact, label: str = "") -> Tree:
+        line = f"[bold]{artifact.kind}[/] {artifact.key} [dim]digest {artifact.digest[:12]} {label}[/]"
+        tree = Tree(f"{line} {_flow('out', [Entry(artifact.kind, '', 'completed', 0, artifact)])}")
+        if (artifact.kind, artifact.key) in seen:
+            tree.label = f"{artifact.kind} {artifact.key} [dim](above)[/]"
+            return tree
+        seen.add((artifact.kind, artifact.key))
+        for parent in artifact.parents:
+            found = store.find(parent.kind, parent.key)
+            if found is None:
+                tree.add(f"[red]{parent.kind} {parent.key} is gone from the store[/]")
+            else:
+                tree.children.append(grow(found))
+        return tree
+
+    return grow(root)
+
+
+def fate_table(fates: Sequence[Fate]) -> Table:
+    """What each artifact says of a page or a domain, a row each."""
+    table = Table(show_edge=False, pad_edge=False)
+    for name in ("stage", "page", "outcome", "because"):
+        table.add_column(name, overflow="fold")
+    for fate in fates:
+        table.add_row(fate.stage, fate.url, *_fate(fate))
+    return table
+
+
+def _fate(fate: Fate) -> tuple[str, str]:
+    if fate.outcome == "tokens":
+        place = f"{fate.artifact}/{fate.part} from token {fate.position:,}"
+        return f"[green]{fate.tokens:,} tokens[/]", place
+    if fate.outcome == "present":
+        return "[green]kept[/]", f"{fate.artifact}/{fate.part}"
+    limit = (
+        f" (measured {fate.value:g}, limit {fate.threshold:g})"
+        if fate.value is not None and fate.threshold is not None
+        else ""
+    )
+    return "[red]dropped[/]", f"{fate.reason}{limit} {fate.detail}".strip()
+
+
+def damage_table(damages: Iterable[tuple[Artifact, Damage]]) -> Table:
+    """Files that are not what their manifests say."""
+    table = Table(show_edge=False, pad_edge=False)
+    for name in ("artifact", "file", "problem"):
+        table.add_column(name, overflow="fold")
+    for artifact, damage in damages:
+        table.add_row(f"{artifact.kind}/{artifact.key}", damage.path, f"[red]{damage.problem}[/]")
+    return table
+
+
+def next_steps(console: Console, name: str, prompt: str) -> None:
+    """The three commands to try next."""
+    lines = [
+        f'modelmill generate --model models:/{name}@champion "{prompt}"',
+        f"modelmill lineage models:/{name}@champion",
+        "modelmill explain",
+    ]
+    console.print(Group("Next:", *(Text(f"  {line}", style="bold") for line in lines)))

@@ -1,0 +1,135 @@
+"""What became of a page or a domain: kept, trained on (how many tokens, where), or dropped by which rule.
+
+Answers come from the artifacts themselves: their Parquet parts are scanned by DuckDB (which reads the
+address column alone and skips the rest), their token shards by Arrow from the page cache. Nothing has to be
+kept in step with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from storage.artifacts import Artifact
+from storage.store import Store
+
+Column = Literal["url", "domain"]
+MOST_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What one artifact says of one document."""
+
+    stage: str
+    artifact: str
+    outcome: Literal["present", "dropped", "tokens"]
+    doc_id: str
+    url: str
+    reason: str = ""
+    value: float | None = None
+    threshold: float | None = None
+    detail: str = ""
+    tokens: int | None = None
+    position: int | None = None
+    """Index of the document's first token in its shard."""
+    part: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def ancestors(store: Store, roots: Iterable[Artifact]) -> list[Artifact]:
+    """The artifacts that these were made from, and they themselves, oldest first, each once."""
+    found: dict[tuple[str, str], Artifact] = {}
+    queue = list(roots)
+    while queue:
+        artifact = queue.pop()
+        if (artifact.kind, artifact.key) in found:
+            continue
+        found[artifact.kind, artifact.key] = artifact
+        parents = (store.find(parent.kind, parent.key) for parent in artifact.parents)
+        queue += [parent for parent in parents if parent is not None]
+    return sorted(found.values(), key=lambda a: a.created)
+
+
+def fates(store: Store, artifacts: Iterable[Artifact], column: Column, value: str) -> Iterator[Fate]:
+    """What each artifact's parts say of the documents whose ``column`` is ``value``, in their order."""
+    for artifact in artifacts:
+        names = [part.name for part in artifact.parts]
+        parquet = [name for name in names if name.endswith(".parquet")]
+        shards = [name for name in names if name.endswith(".arrow")]
+        if parquet or shards:
+            folder = store.open(artifact)
+            for name in parquet:
+                yield from _in_parquet(artifact, folder, name, column, value)
+            for name in shards:
+                yield from _in_shard(artifact, folder, name, column, value)
+
+
+def _in_parquet(artifact: Artifact, folder: Path, name: str, column: Column, value: str) -> Iterator[Fate]:
+    present = set(pq.read_schema(folder / name).names)
+    if not {"doc_id", column} <= present or not present & {"text", "reason"}:
+        return
+    wanted = ["doc_id", "url"]
+    if "reason" in present:
+        wanted += ["stage", "reason", "value", "threshold", "detail"]
+    query = f"SELECT {', '.join(wanted)} FROM read_parquet(?) WHERE {column} = ? LIMIT {MOST_ROWS}"
+    with duckdb.connect() as connection:
+        rows = connection.execute(query, [str(folder / name), value]).fetchall()
+    for row in rows:
+        fields = dict(zip(wanted, row, strict=True))
+        stage = fields.pop("stage", artifact.kind)
+        fields = {key: item for key, item in fields.items() if item is not None}
+        outcome: Literal["present", "dropped"] = "dropped" if "reason" in present else "present"
+        yield Fate(stage=stage, artifact=_place(artifact), outcome=outcome, part=name, **fields)
+
+
+def _in_shard(artifact: Artifact, folder: Path, name: str, column: Column, value: str) -> Iterator[Fate]:
+    with pa.memory_map(str(folder / name)) as source:
+        table = pa.ipc.open_stream(source).read_all()
+        if not {"doc_id", "url", "input_ids"} <= set(table.column_names):
+            return
+        for chunk in table.to_batches():
+            yield from _in_batch(artifact, name, chunk, column, value)
+
+
+def _in_batch(
+    artifact: Artifact, name: str, batch: pa.RecordBatch, column: Column, value: str
+) -> Iterator[Fate]:
+    urls = batch.column("url")
+    if column == "url":
+        mask = pc.equal(urls, value)
+    else:
+        mask = pc.match_substring_regex(
+            urls, rf"^[a-zA-Z][\w+.-]*://([^/@]*@)?{_quoted(value)}(:\d+)?([/?#]|$)"
+        )
+    offsets = batch.column("input_ids").offsets
+    for row in pc.indices_nonzero(mask).to_pylist()[:MOST_ROWS]:
+        first, end = offsets[row].as_py(), offsets[row + 1].as_py()
+        yield Fate(
+            stage=artifact.kind,
+            artifact=_place(artifact),
+            outcome="tokens",
+            doc_id=batch.column("doc_id")[row].as_py(),
+            url=urls[row].as_py(),
+            tokens=end - first,
+            position=first,
+            part=name,
+        )
+
+
+def _quoted(text: str) -> str:
+    return "".join(c if c.isalnum() or c == "_" else f"\\{c}" for c in text)
+
+
+def _place(artifact: Artifact) -> str:
+    return f"{artifact.kind}/{artifact.key}"

@@ -1,0 +1,85 @@
+"""One configuration from a preset, a file and settings; every complaint at once, before any work."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.config import SECTION_OF_STAGE, PipelineConfig
+from flows.loading import ConfigError, load_config
+from flows.presets import PRESETS
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_complete_configuration(name: str) -> None:
+    config = PRESETS[name]()
+    assert isinstance(config, PipelineConfig)
+    assert load_config(name) == config
+
+
+def test_a_file_overlays_the_preset_and_a_setting_overlays_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\ntrain:\n  steps: 7\n  seed: 3\n")
+    config = load_config("tiny", file, ["train.steps=50", 'sources=["a.warc.gz", "b/*.jsonl"]'])
+    assert (config.name, config.train.steps, config.train.seed) == ("mine", 50, 3)
+    assert config.sources == ["a.warc.gz", "b/*.jsonl"]
+    assert config.train.model == PRESETS["tiny"]().train.model
+
+
+def test_all_complaints_come_at_once_with_path_finding_and_mend() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(sets=["train.stepz=5", "train.steps=-5", "tokenize.vocab_size=70000", "name=no spaces"])
+    lines = str(caught.value).splitlines()
+    assert "  train.stepz: unknown key; did you mean train.steps?" in lines
+    assert "  train.steps: found -5; input should be greater than or equal to 1" in lines
+    assert any(line.startswith("  tokenize.vocab_size: found 70000;") for line in lines)
+    assert any(line.startswith("  name: found 'no spaces';") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("sets", "complaint"),
+    [
+        (["train.steps"], "must read path=value"),
+        (["train.steps=[1"], "is not YAML"),
+    ],
+)
+def test_a_setting_that_cannot_be_read_is_named(sets: list[str], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        load_config(sets=sets)
+
+
+def test_an_unknown_preset_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(ConfigError, match="did you mean small"):
+        load_config("smal")
+
+
+def test_a_missing_file_and_a_file_that_is_no_mapping_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere.yaml does not exist"):
+        load_config(file=tmp_path / "nowhere.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(ConfigError, match="must hold a mapping"):
+        load_config(file=tmp_path / "list.yaml")
+
+
+def _fields(model: type, path: str = "") -> list[tuple[str, object]]:
+    found = []
+    for name, field in model.model_fields.items():  # type: ignore[attr-defined]
+        place = f"{path}{name}"
+        found.append((place, field))
+        inner = field.annotation
+        if isinstance(inner, type) and hasattr(inner, "model_fields"):
+            found += _fields(inner, f"{place}.")
+    return found
+
+
+def test_every_field_has_a_title_and_a_description() -> None:
+    missing = [path for path, field in _fields(PipelineConfig) if not (field.title and field.description)]  # type: ignore[attr-defined]
+    assert missing == []
+
+
+def test_no_field_is_a_union_which_forms_cannot_show() -> None:
+    unions = [path for path, field in _fields(PipelineConfig) if "|" in str(field.annotation)]  # type: ignore[attr-defined]
+    assert unions == []
+
+
+def test_every_stage_takes_a_section_that_exists() -> None:
+    assert set(SECTION_OF_STAGE.values()) <= set(PipelineConfig.model_fields)
