@@ -34,7 +34,8 @@ def funnel(entries: Iterable[Entry]) -> list[Step]:
 
 
 def _add(step: Step, stats: Mapping[str, Any]) -> None:
-    reasons = next((stats[name] for name in REASONS if isinstance(stats.get(name), Mapping)), {})
+    counts = (stats[name] for name in REASONS if isinstance(stats.get(name), Mapping))
+    reasons: Mapping[str, int] = next(counts, {})
     step.reasons.update({name: int(count) for name, count in reasons.items()})
     step.documents += int(stats.get("documents", 0))
     taken = stats.get("documents_in", stats.get("records"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -18,6 +18,25 @@ from tasks.journal import Entry
 from tasks.planning import Plan
 
 STATE_STYLE = {"completed": "green", "cached": "cyan", "failed": "red"}
+IN: dict[str, tuple[tuple[str, str], ...]] = {
+    "ingest": (("records", "records"),),
+    "clean": (("documents_in", "documents"), ("characters_in", "characters")),
+    "deduplicate": (("documents_in", "documents"), ("characters_in", "characters")),
+    "hold_out": (("documents_in", "documents"),),
+    "pretrain": (("corpus_tokens", "tokens"),),
+}
+OUT: dict[str, tuple[tuple[str, str], ...]] = {
+    "fetch": (("documents", "pages"), ("bytes", "bytes")),
+    "ingest": (("documents", "documents"), ("rejects", "rejects")),
+    "clean": (("documents", "documents"), ("characters", "characters")),
+    "deduplicate": (("documents", "documents"), ("characters", "characters")),
+    "hold_out": (("documents", "documents"),),
+    "exclude": (("documents", "documents kept from training"),),
+    "train_tokenizer": (("vocab_size", "entries"),),
+    "tokenize": (("tokens", "tokens"), ("documents", "documents"), ("shards", "shards")),
+    "pretrain": (("parameters", "parameters"), ("tokens", "tokens seen")),
+}
+"""Which of a stage's stats its row of the table shows, and their units; a stage may state its own."""
 VERDICTS = {"cached": ("[cyan]cached[/]"), "run": "[yellow]runs[/]", "depends": "[dim]depends[/]"}
 
 
@@ -54,13 +73,24 @@ def _time(entries: Sequence[Entry]) -> str:
 
 
 def _flow(side: str, entries: Sequence[Entry]) -> str:
-    """Sum the counts that stages state under ``in`` and ``out`` in their stats, by unit."""
+    """What went in or came out, summed over a stage's parts."""
     sums: dict[str, float] = {}
     for entry in entries:
-        stated = entry.artifact.stats.get(side, {}) if entry.artifact else {}
-        for unit, count in stated.items():
+        stats = entry.artifact.stats if entry.artifact else {}
+        for unit, count in _figures(side, entry.stage, stats):
             sums[unit] = sums.get(unit, 0) + count
     return ", ".join(f"{_count(n)} {unit}" for unit, n in sums.items())
+
+
+def _figures(side: str, stage: str, stats: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    stated = stats.get(side)
+    if isinstance(stated, dict):
+        yield from stated.items()
+        return
+    for name, unit in (IN if side == "in" else OUT).get(stage, ()):
+        value = stats.get(name)
+        if isinstance(value, int | float):
+            yield unit, value
 
 
 def _count(n: float) -> str:
