@@ -25,7 +25,10 @@ from tasks.text.quality_profiles import Profile, judged_as, profile_of
 NOTICE = 200
 """Characters in a notice at most; a longer line that speaks of cookies speaks of more than that."""
 
-_HINTS = re.compile(r"ookie|rivacy|erms of|TERMS|PRIVACY|COOKIE|ava[Ss]cript|AVASCRIPT|隐私|隱私|条款|條款")
+_HINTS = (
+    *("ookie", "COOKIE", "rivacy", "PRIVACY", "erms of", "TERMS", "ascript", "aScript", "ASCRIPT"),
+    *("隐私", "隱私", "条款", "條款"),
+)
 _POLICY = re.compile(
     r"terms of (?:use|service)|privacy (?:policy|notice)|cookie(?:s)? policy|uses? (?:of )?cookies"
     r"|(?:accept|manage|allow) (?:all )?cookies|隐私(?:政策|权|声明)|隱私(?:政策|權|聲明)"
@@ -37,11 +40,9 @@ _JAVASCRIPT = re.compile(
     r"|启用|啟用|禁用|开启|開啟|支持|支援)).*javascript",
     re.IGNORECASE,
 )
-_CITATION = re.compile(
-    r"(?<=[.,;:!?)\]\"”’。，；：！？）」』\u4e00-\u9fff])\[\d{1,3}\](?=[\s\[.,;:!?)。，；：！？）\u4e00-\u9fff]|$)"
-    r"|\[(?:edit|citation needed|编辑|編輯|来源请求|來源請求)\]",
-    re.MULTILINE,
-)
+_CITATION = re.compile(r"\[(?:(\d{1,3})|edit|citation needed|编辑|編輯|来源请求|來源請求)\]")
+_BEFORE_CITATION = re.compile(r"[.,;:!?)\]\"”’。，；：！？）」』\u4e00-\u9fff]")
+_AFTER_CITATION = re.compile(r"[\s\[.,;:!?)。，；：！？）\u4e00-\u9fff]|$")
 _BLANKS = re.compile(r"\n{3,}")
 
 
@@ -54,7 +55,7 @@ def clean_lines(text: str, language: str, config: LinesConfig) -> tuple[str, dic
         return text, {}
     removed: dict[str, int] = {}
     if config.citations and "]" in text:
-        text, marks = _CITATION.subn("", text)
+        text, marks = _without_citations(text)
         if marks:
             removed["citations"] = marks
     lines = text.split("\n")
@@ -67,11 +68,25 @@ def clean_lines(text: str, language: str, config: LinesConfig) -> tuple[str, dic
     return _BLANKS.sub("\n\n", rest).strip("\n"), removed
 
 
+def _without_citations(text: str) -> tuple[str, int]:
+    marks = 0
+
+    def replacement(found: re.Match[str]) -> str:
+        nonlocal marks
+        before, after = text[max(0, found.start() - 1) : found.start()], text[found.end() : found.end() + 1]
+        if found[1] and not (_BEFORE_CITATION.match(before) and _AFTER_CITATION.match(after)):
+            return found[0]
+        marks += 1
+        return ""
+
+    return _CITATION.sub(replacement, text), marks
+
+
 def _rules_broken(lines: list[str], text: str, language: str, config: LinesConfig) -> dict[int, str]:
     """The rule that each bad line breaks, by the line's number."""
     broken: dict[int, str] = {}
     full = [number for number, line in enumerate(lines) if line and not line.isspace()]
-    if (config.policy or config.javascript) and _HINTS.search(text):
+    if (config.policy or config.javascript) and _hinted(text):
         broken |= _each(full, lines, lambda line: _notice(line, config))
     if config.terminal_punctuation and (marks := _last_characters(text, language)):
         broken |= _each(
@@ -108,8 +123,12 @@ def _last_characters(text: str, language: str) -> frozenset[str]:
     return TERMINAL if profile.sentence_marks else frozenset()
 
 
+def _hinted(text: str) -> bool:
+    return any(hint in text for hint in _HINTS)
+
+
 def _notice(line: str, config: LinesConfig) -> str:
-    if len(line) > NOTICE:
+    if len(line) > NOTICE or not _hinted(line):
         return ""
     if config.policy and _POLICY.search(line):
         return "policy"

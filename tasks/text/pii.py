@@ -40,21 +40,21 @@ PLACEHOLDERS = {
 }
 
 _EMAIL = re.compile(
-    r"(?<![A-Za-z0-9_.+-])[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}"
+    r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}"
     r"(?![A-Za-z0-9_@-])"
 )
 _RESERVED_HOSTS = re.compile(
     r"(?:^|\.)(?:example\.(?:com|org|net|edu)|localhost|local|example|invalid|test|internal|lan|localdomain)$",
     re.IGNORECASE,
 )
-_IPV4 = re.compile(r"(?<![A-Za-z0-9_.-])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\.?\d|[A-Za-z_-])")
+_IPV4 = re.compile(r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\.?\d|[A-Za-z_-])")
+_IPV4_HINT = re.compile(r"\.\d{1,3}\.\d")
+_IPV6_HINT = re.compile(r":[0-9A-Fa-f]{0,4}:")
 _IPV6 = re.compile(
-    r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){2,7}(?::|:?[0-9A-Fa-f]{1,4})(?:(?::[0-9A-Fa-f]{1,4}){0,6})(?![\w:])"
+    r"(?:[0-9A-Fa-f]{1,4}:){2,7}(?::|:?[0-9A-Fa-f]{1,4})(?:(?::[0-9A-Fa-f]{1,4}){0,6})(?![A-Za-z0-9_:])"
 )
 _VERSION_BEFORE = re.compile(r"(?:version|ver\.?|v|release|build|版本|第|section|§)\s*$", re.IGNORECASE)
-_NUMBER = re.compile(
-    r"(?<![A-Za-z0-9_.,/=#$€£¥%&-])(?:\+|\(\+?)?\d[\d ()./\u2010-\u2013-]{5,30}[\dXx](?![A-Za-z0-9_%]|[.,]\d)"
-)
+_NUMBER = re.compile(r"\d[\d ()./\u2010-\u2013-]{5,30}[\dXx](?![A-Za-z0-9_%]|[.,]\d)")
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN ([A-Z ]*PRIVATE KEY(?: BLOCK)?)-----.{1,20000}?-----END \1-----", re.DOTALL
 )
@@ -84,14 +84,14 @@ def mask(text: str, config: PiiConfig) -> tuple[str, dict[str, int]]:
     if config.secret:
         text = _secrets(text, counts)
     if config.email and "@" in text:
-        text = _replace(_EMAIL, text, EMAIL, counts, _is_email)
+        text = _emails(text, counts)
     if config.ip:
-        if text.count(".") >= 3:
+        if _IPV4_HINT.search(text):
             text = _replace(_IPV4, text, IP, counts, _is_public_ip)
-        if text.count(":") >= 3:
+        if _IPV6_HINT.search(text):
             text = _replace(_IPV6, text, IP, counts, _is_public_ip)
     if config.phone or config.id_number or config.bank_card:
-        text = _NUMBER.sub(lambda found: _number(found, config, counts), text)
+        text = _numbers(text, config, counts)
     return text, counts
 
 
@@ -129,12 +129,34 @@ def _is_random(token: str) -> bool:
     )
 
 
+def _emails(text: str, counts: dict[str, int]) -> str:
+    """Each @ is looked at from the name before it, so that text without one costs nothing."""
+    pieces, done, at = [], 0, text.find("@")
+    while at >= 0:
+        start = at
+        while start > max(done, at - 64) and (
+            text[start - 1].isascii() and (text[start - 1].isalnum() or text[start - 1] in "_.+-")
+        ):
+            start -= 1
+        while start < at and text[start] in ".+-":
+            start += 1
+        found = _EMAIL.match(text, start)
+        if found and _is_email(found):
+            counts[EMAIL] = counts.get(EMAIL, 0) + 1
+            pieces += [text[done:start], PLACEHOLDERS[EMAIL]]
+            done = found.end()
+        at = text.find("@", max(at + 1, done))
+    return "".join([*pieces, text[done:]])
+
+
 def _is_email(found: re.Match[str]) -> bool:
     name, _, host = found[0].partition("@")
     return not (_RESERVED_HOSTS.search(host) or name.endswith(".") or ".." in name)
 
 
 def _is_public_ip(found: re.Match[str]) -> bool:
+    if _glued(found, "_.:-"):
+        return False
     try:
         address = ipaddress.ip_address(found[0])
     except ValueError:
@@ -149,13 +171,30 @@ def _is_public_ip(found: re.Match[str]) -> bool:
     return len(found[0]) >= 9
 
 
-def _number(found: re.Match[str], config: PiiConfig, counts: dict[str, int]) -> str:
-    written = found[0].strip()
-    kind = _kind_of_number(written, config)
-    if not kind:
-        return found[0]
-    counts[kind] = counts.get(kind, 0) + 1
-    return found[0].replace(written, PLACEHOLDERS[kind])
+def _glued(found: re.Match[str], marks: str) -> bool:
+    """Whether the match goes on to the left: a letter, a digit or one of the marks stands before it."""
+    before = found.string[found.start() - 1 : found.start()]
+    return before != "" and (before in marks or (before.isascii() and before.isalnum()))
+
+
+def _numbers(text: str, config: PiiConfig, counts: dict[str, int]) -> str:
+    """Numbers with what belongs to them on the left: +44 …, (415) …."""
+    pieces, done = [], 0
+    for found in _NUMBER.finditer(text):
+        start = found.start()
+        while start > done and text[start - 1] in "+(":
+            start -= 1
+        before = text[start - 1 : start]
+        if start < done or (
+            before and (before in "_.,/=#$€£¥%&-" or (before.isascii() and before.isalnum()))
+        ):
+            continue
+        written = text[start : found.end()]
+        if kind := _kind_of_number(written, config):
+            counts[kind] = counts.get(kind, 0) + 1
+            pieces += [text[done:start], PLACEHOLDERS[kind]]
+            done = found.end()
+    return "".join([*pieces, text[done:]]) if pieces else text
 
 
 def _kind_of_number(written: str, config: PiiConfig) -> str:

@@ -11,7 +11,7 @@ count one run too many.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,75 +32,76 @@ def repetition(
         lengths: int64[n], characters in each.
         units_per_word: a run of k words is one of round(k * units_per_word) units.
     """
-    names = {size: f"top_{size}_gram" for size in TOP_SIZES}
-    names |= {size: f"dup_{size}_gram" for size in DUPLICATE_SIZES}
-    found = dict.fromkeys(names.values(), 0.0)
-    total = int(lengths.sum())
+    sizes = [(size, f"top_{size}_gram") for size in TOP_SIZES]
+    sizes += [(size, f"dup_{size}_gram") for size in DUPLICATE_SIZES]
+    found = dict.fromkeys((name for _, name in sizes), 0.0)
     sums = np.concatenate(([0], np.cumsum(lengths)))
-    at = np.arange(len(hashes))
-    for size, name in names.items():
+    at, groups, known = np.arange(len(hashes)), np.zeros(len(hashes), np.uint64), 0
+    for size, name in sizes:
         units = max(size, round(size * units_per_word))
-        at = at[at <= len(hashes) - units]
-        at, groups = _repeated(_run_hashes(hashes, at, units), at)
+        if len(at) and at.max() > len(hashes) - units:
+            inside = at <= len(hashes) - units
+            at, groups = at[inside], groups[inside]
+        at, groups, again = _repeated(_extended(hashes, at, groups, known, units), at)
         if not len(at):
             break
-        if size in TOP_SIZES:
-            found[name] = _top(at, groups, sums, units) / total
-        else:
-            found[name] = _covered(at[~_firsts(groups)], lengths, units) / total
-    return {name: min(1.0, share) for name, share in found.items()}
+        known = units
+        characters = _top(at, groups, sums, units) if size in TOP_SIZES else _covered(again, sums, units)
+        found[name] = min(1.0, characters / int(sums[-1]))
+    return found
 
 
-def _run_hashes(hashes: NDArray[np.uint64], at: NDArray[np.int64], units: int) -> NDArray[np.uint64]:
-    """Hash of the run of so many units from each position: uint64[len(at)]."""
-    total = np.zeros(len(at), np.uint64)
-    whole = len(at) == len(hashes) - units + 1
-    for offset, factor in enumerate(_factors(units)):
-        total += (hashes[offset : offset + len(at)] if whole else hashes[at + offset]) * factor
-    return mix(total)
+def _extended(
+    hashes: NDArray[np.uint64], at: NDArray[np.int64], groups: NDArray[np.uint64], known: int, units: int
+) -> NDArray[np.uint64]:
+    """Keys of the runs of ``units`` from each position, of whose first ``known`` units the group is known."""
+    keys = groups * _factor(0)
+    for offset in range(known, units):
+        keys += hashes[at + offset] * _factor(offset + 1)
+    return mix(keys)
 
 
-def _factors(units: int) -> Sequence[np.uint64]:
-    return list(mix(np.arange(1, units + 1, dtype=np.uint64)) | np.uint64(1))
+@cache
+def _factor(number: int) -> np.uint64:
+    return np.uint64(mix(np.array([number + 1], np.uint64))[0] | np.uint64(1))
 
 
-def _repeated(keys: NDArray[np.uint64], at: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions whose key occurs more than once, ordered by key then position, and their groups' numbers."""
+def _repeated(
+    keys: NDArray[np.uint64], at: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
+    """Positions whose key occurs more than once, their groups' numbers, and those that are not the first.
+
+    Ordered by key, then position.
+    """
+    none = at[:0], keys[:0], at[:0]
     if len(keys) < 2:
-        return at[:0], at[:0]
-    low = np.uint64((1 << int(at[-1] if len(at) else 0).bit_length()) - 1)
+        return none
+    low = np.uint64((1 << int(at.max()).bit_length()) - 1)
     packed = np.sort((keys & ~low) | at.astype(np.uint64))
     high = packed & ~low
     same = high[1:] == high[:-1]
     if not same.any():
-        return at[:0], at[:0]
-    member = np.zeros(len(keys), np.bool_)
-    member[1:] |= same
-    member[:-1] |= same
-    starts = np.ones(len(keys), np.bool_)
-    starts[1:] = ~same
-    positions = (packed[member] & low).astype(np.int64)
-    return positions, np.cumsum(starts[member])
+        return none
+    again, member = np.zeros(len(keys), np.bool_), np.zeros(len(keys), np.bool_)
+    again[1:] = same
+    member[:-1] = same
+    member |= again
+    positions = (packed & low).astype(np.int64)
+    groups = np.cumsum(~again)[member].astype(np.uint64)
+    return positions[member], groups, positions[again]
 
 
-def _firsts(groups: NDArray[np.int64]) -> NDArray[np.bool_]:
-    firsts = np.ones(len(groups), np.bool_)
-    firsts[1:] = groups[1:] != groups[:-1]
-    return firsts
-
-
-def _top(at: NDArray[np.int64], groups: NDArray[np.int64], sums: NDArray[np.int64], units: int) -> int:
+def _top(at: NDArray[np.int64], groups: NDArray[np.uint64], sums: NDArray[np.int64], units: int) -> int:
     """Characters in all occurrences of the most frequent run; of equally frequent ones, the longest."""
-    counts = np.bincount(groups)
+    starts = np.flatnonzero(np.concatenate(([True], groups[1:] != groups[:-1])))
+    counts = np.diff(starts, append=len(groups))
     most = int(counts.max())
-    firsts = at[_firsts(groups)]
-    frequent = firsts[counts[groups[_firsts(groups)]] == most]
+    frequent = at[starts[counts == most]]
     return most * int((sums[frequent + units] - sums[frequent]).max())
 
 
-def _covered(at: NDArray[np.int64], lengths: NDArray[np.int64], units: int) -> int:
+def _covered(again: NDArray[np.int64], sums: NDArray[np.int64], units: int) -> int:
     """Characters in units that lie in a run from any of these positions."""
-    depth = np.zeros(len(lengths) + 1, np.int64)
-    depth[at] += 1
-    depth[at + units] -= 1
-    return int(lengths[np.cumsum(depth[:-1]) > 0].sum())
+    starts = np.sort(again)
+    ends = np.minimum(starts + units, np.append(starts[1:], len(sums)))
+    return int((sums[ends] - sums[starts]).sum())
