@@ -140,8 +140,8 @@ class Quotations:
 
     def quoted(self, doc_id: str, text: str, threshold: float) -> Leak | None:
         """The given document of which this text holds the largest share, if that reaches ``threshold``."""
-        found = np.unique(shingles(units(text).hashes, SHINGLE))
-        known = found[self._known.places(found)]
+        found = shingles(units(text).hashes, SHINGLE)
+        known = np.unique(found[self._known.places(found)])
         if not len(known):
             return None
         first = np.searchsorted(self._hashes, known, "left")
