@@ -1,7 +1,8 @@
 """How much of a text is in repeated runs of words: MassiveText's top and duplicate n-grams.
 
 Rae et al. 2021, table A1: the share of characters in the most frequent 2- to 4-gram, and in all 5- to
-10-grams that occurred before (a character in two overlapping ones counts once).
+10-grams that occurred before (a character in two overlapping ones counts once). As in datatrove, from which
+FineWeb's and FineWeb2's limits come, spaces count in the text's characters but not in the runs'.
 
 A run of n + 1 words repeats only where its first n words repeat, so each size looks only at the positions
 that were left by the size before: after the 2-grams of clean text hardly any. Positions are grouped by
@@ -23,7 +24,10 @@ DUPLICATE_SIZES = (5, 6, 7, 8, 9, 10)
 
 
 def repetition(
-    hashes: NDArray[np.uint64], lengths: NDArray[np.int64], units_per_word: float = 1.0
+    hashes: NDArray[np.uint64],
+    lengths: NDArray[np.int64],
+    units_per_word: float = 1.0,
+    characters: int = 0,
 ) -> dict[str, float]:
     """Shares of characters in repeated runs, 0..1, from ``top_2_gram`` to ``dup_10_gram``.
 
@@ -31,12 +35,14 @@ def repetition(
         hashes: uint64[n], the text's units (words, or characters of scripts without spaces) in order.
         lengths: int64[n], characters in each.
         units_per_word: a run of k words is one of round(k * units_per_word) units.
+        characters: of the whole text; 0 for the sum of the lengths.
     """
     sizes = [(size, f"top_{size}_gram") for size in TOP_SIZES]
     sizes += [(size, f"dup_{size}_gram") for size in DUPLICATE_SIZES]
     found = dict.fromkeys((name for _, name in sizes), 0.0)
     sums = np.concatenate(([0], np.cumsum(lengths)))
     at, groups, known = np.arange(len(hashes)), np.zeros(len(hashes), np.uint64), 0
+    total = max(characters, int(sums[-1]))
     for size, name in sizes:
         units = max(size, round(size * units_per_word))
         if len(at) and at.max() > len(hashes) - units:
@@ -46,8 +52,8 @@ def repetition(
         if not len(at):
             break
         known = units
-        characters = _top(at, groups, sums, units) if size in TOP_SIZES else _covered(again, sums, units)
-        found[name] = min(1.0, characters / int(sums[-1]))
+        inside_runs = _top(at, groups, sums, units) if size in TOP_SIZES else _covered(again, sums, units)
+        found[name] = min(1.0, inside_runs / total)
     return found
 
 

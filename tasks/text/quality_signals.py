@@ -74,7 +74,8 @@ def measure(text: str, language: str, found: Units | None = None) -> dict[str, f
     signals |= _words(kind, alone, profile)
     weight = profile.character_weight if unspaced else 1
     signals |= _lines(text, profile, signals["words"])
-    signals |= _repeated_pieces(text, weight, len(text) + (weight - 1) * alone)
+    total = len(text) + (weight - 1) * alone
+    signals |= _repeated_pieces(text, weight, total)
     if profile.sentence_marks:
         open_lines = round((1 - signals["line_punct"]) * signals["lines"])
         signals["sentences"] = float(_sentences(kind) + open_lines)
@@ -82,7 +83,7 @@ def measure(text: str, language: str, found: Units | None = None) -> dict[str, f
     if profile.stop_words:
         signals["stop_words"] = float(_stop_words(text, split, profile))
     scale = 1.0 if profile.spaced else len(split) / max(1.0, signals["words"])
-    return signals | repetition(split.hashes, _weights(split, weight), scale)
+    return signals | repetition(split.hashes, _weights(split, weight), scale, total)
 
 
 def _count(bits: NDArray[Any]) -> int:
