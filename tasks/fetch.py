@@ -12,7 +12,7 @@ from typing import Any
 from storage.artifacts import Artifact, digest_json
 from storage.store import Store, open_store
 from tasks.fingerprint import canonical
-from tasks.stage import StageRun, stage
+from tasks.stage import PartFailure, StageRun, stage
 from tasks.web.buckets import copy_object
 from tasks.web.config import CrawlConfig, IngestConfig
 from tasks.web.crawl import CrawlReport, crawl
@@ -37,14 +37,13 @@ def fetch(run: StageRun, source: SourceRef, config: CrawlConfig, asked: str) -> 
 
 
 def _crawl(run: StageRun, source: SourceRef, config: CrawlConfig, earlier: Path | None) -> dict[str, Any]:
-    for left in run.path.glob("*"):
-        left.unlink()  # of a crawl that was cut off
+    left = _left(run.path)
     if source.kind == "pydoc":
         seeds, settings = pydoc_crawl(source.seeds, config)
         with pydoc_servers() as ports:
-            report = crawl(seeds, settings, run.path, run.progress, earlier, {HOST: ports})
+            report = crawl(seeds, settings, run.path, run.progress, earlier, {HOST: ports}, left)
     else:
-        report = crawl(source.seeds, config, run.path, run.progress, earlier)
+        report = crawl(source.seeds, config, run.path, run.progress, earlier, left=left)
     if not report.pages:
         raise _nothing(source, report)
     run.identity = report.identity
@@ -64,6 +63,16 @@ def _crawl(run: StageRun, source: SourceRef, config: CrawlConfig, earlier: Path 
     }
 
 
+def _left(folder: Path) -> list[Path]:
+    """What earlier attempts at this crawl stored before they were cut off, out of the new one's way."""
+    crawled = sorted(folder.glob("crawl-*.warc.gz"))
+    for number, path in enumerate(crawled[-1:], len(list(folder.glob(".left-*")))):
+        path.rename(folder / f".left-{number:05}.warc.gz")
+    for path in folder.glob("[!.]*"):
+        path.unlink()
+    return sorted(folder.glob(".left-*"))
+
+
 def _nothing(source: SourceRef, report: CrawlReport) -> ConnectionError | ValueError:
     """Why a crawl has no page at all; of a kind that is tried again where the network was at fault."""
     first = report.failures[0] if report.failures else None
@@ -71,7 +80,7 @@ def _nothing(source: SourceRef, report: CrawlReport) -> ConnectionError | ValueE
         why = "robots.txt forbids it" if report.skipped["robots"] else "no address could be asked for"
     else:
         why = f"{first.url}: {first.reason}: {first.detail}"
-    kind = ConnectionError if first and first.reason in ("network", "timed_out") else ValueError
+    kind = ConnectionError if first and first.reason in ("network", "timed_out", "no_robots") else ValueError
     return kind(f"the crawl of {source.name} got no page: {why}")
 
 
@@ -123,19 +132,33 @@ def asked_at(store: Store, source: SourceRef, config: CrawlConfig, now: datetime
 
 
 def open_sources(
-    sources: Sequence[str], config: IngestConfig, cache: Path | None, *, keep: bool = True
+    sources: Sequence[str],
+    config: IngestConfig,
+    cache: Path | None,
+    *,
+    keep: bool = True,
+    failures: list[PartFailure] | None = None,
 ) -> list[tuple[str, SourceRef | Artifact]]:
-    """Name and part of everything that ``ingest`` is to read; what is remote is fetched first.
+    """Name and part of everything that ``ingest`` is to read; what is remote is fetched first, side by side.
 
-    ``keep`` is False while a plan is being made. Raises SourceError before any work where a source string
-    names nothing, and what the fetch of a source raises.
+    ``keep`` is False while a plan is being made. A source that cannot be fetched goes into ``failures``, or
+    is raised where there is no such list. Raises SourceError before any work where a source string names
+    nothing.
     """
-    parts: list[tuple[str, SourceRef | Artifact]] = []
-    for source in resolve_all(list(sources), config, cache):
-        part: SourceRef | Artifact = source
-        if source.fetched:
-            settings = config.crawl if source.kind in ("crawl", "pydoc") else config.for_files()
-            asked = asked_at(open_store(), source, settings, datetime.now(UTC), keep=keep)
-            part = fetch(source, settings, asked)
-        parts.append((source.name, part))
-    return parts
+    refs, now, store = resolve_all(list(sources), config, cache), datetime.now(UTC), open_store()
+    groups: dict[tuple[CrawlConfig, str], list[SourceRef]] = {}
+    for ref in refs:
+        if ref.fetched:
+            settings = config.crawl if ref.kind in ("crawl", "pydoc") else config.for_files()
+            groups.setdefault((settings, asked_at(store, ref, settings, now, keep=keep)), []).append(ref)
+    parts: dict[str, SourceRef | Artifact] = {ref.name: ref for ref in refs if not ref.fetched}
+    for (settings, asked), members in groups.items():
+        names = [ref.name for ref in members]
+        artifacts, failed = fetch.map(members, settings, asked, labels=names)
+        if failed and failures is None:
+            raise failed[0].error
+        if failures is not None:
+            failures += failed
+        lost = {failure.part for failure in failed}
+        parts |= zip([name for name in names if name not in lost], artifacts, strict=True)
+    return [(ref.name, parts[ref.name]) for ref in refs if ref.name in parts]

@@ -7,9 +7,10 @@ import json
 import os
 import shutil
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +65,19 @@ def ingest(
     """
     place = _place(run, source)
     units = work_units(place.path, place.kind, config)
-    done = _kept_units(run.path / ".units", units)
-    for number, (start, end) in enumerate(units):
-        base = run.path / ".units" / f"{number:06}"
-        if number not in done:
-            records = read_source(place.path, place.uri, place.kind, config, start, end, place.name)
-            ready = place.kind == "wet" or (place.kind in ROW_KINDS and not config.html_field)
-            _unit(records, base, config, extraction, ready=ready)
-        run.progress(number + 1, len(units), "units")
+    folder = run.path / ".units"
+    done = _kept_units(folder, units)
+    todo = [number for number in range(len(units)) if number not in done]
+    streams = (
+        read_source(place.path, place.uri, place.kind, config, *units[number], place.name) for number in todo
+    )
+    ready = place.kind == "wet" or (place.kind in ROW_KINDS and not config.html_field)
+    found = text_rows(streams, extraction) if ready else page_rows(streams, config, extraction)
+    taken = 0
+    for number in todo:
+        for _ in _write_unit(found, folder / f"{number:06}"):
+            taken += 1
+            run.progress(taken, None, "records")
     reasons = _merge(run, len(units))
     documents = run.rows[DOCUMENTS_FILE]
     _judge(place, documents, reasons, config)
@@ -108,50 +114,55 @@ def _kept_units(folder: Path, units: list[tuple[int, int | None]]) -> set[int]:
     return {int(path.name.partition(".")[0]) for path in folder.glob("*.done")}
 
 
-def _unit(
-    records: Iterator[Record | Fault],
-    base: Path,
-    config: IngestConfig,
-    extraction: ExtractConfig,
-    *,
-    ready: bool,
-) -> None:
-    with (
-        PartWriter(base.with_suffix(".documents"), DOCUMENTS) as documents,
-        PartWriter(base.with_suffix(".rejects"), REJECTS) as rejects,
-    ):
-        found = text_rows(records, extraction) if ready else page_rows(records, config, extraction)
-        for row in found:
+def _write_unit(found: Iterator[dict[str, Any] | None], base: Path) -> Iterator[None]:
+    """Take rows up to the end of a unit into its two files, telling of each; the unit's mark comes last."""
+    paths = [base.with_suffix(".documents"), base.with_suffix(".rejects")]
+    with PartWriter(paths[0], DOCUMENTS) as documents, PartWriter(paths[1], REJECTS) as rejects:
+        while (row := next(found)) is not None:
             (rejects if "reason" in row else documents).write(row)
+            yield
+    for path in paths:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())  # the mark must not outlive the files at a power failure
     base.with_suffix(".done").touch()
 
 
-def text_rows(records: Iterator[Record | Fault], extraction: ExtractConfig) -> Iterator[dict[str, Any]]:
-    """Documents and rejects (those have a ``reason``) of records that are text already, in their order."""
-    for record in records:
-        if isinstance(record, Fault):
-            yield reject(record)
-        else:
-            yield _row(record, extract_page(record, extraction), None)
+Streams = Iterable[Iterator[Record | Fault]]
+"""The records of unit after unit."""
+
+
+def text_rows(streams: Streams, extraction: ExtractConfig) -> Iterator[dict[str, Any] | None]:
+    """Documents and rejects (those have a ``reason``) of records that are text already; None ends a unit."""
+    for records in streams:
+        for record in records:
+            if isinstance(record, Fault):
+                yield reject(record)
+            else:
+                yield _row(record, extract_page(record, extraction), None)
+        yield None
 
 
 def page_rows(
-    records: Iterator[Record | Fault], config: IngestConfig, extraction: ExtractConfig
-) -> Iterator[dict[str, Any]]:
-    """Documents and rejects of records that are pages, in their order.
+    streams: Streams, config: IngestConfig, extraction: ExtractConfig
+) -> Iterator[dict[str, Any] | None]:
+    """Documents and rejects of records that are pages, in their order; None ends a unit.
 
     Pages go through worker processes, where a crash or an endless loop of the parser costs one page.
     """
-    waiting: deque[tuple[int, Fault]] = deque()
-    numbers: deque[int] = deque()
+    waiting: deque[tuple[int, Fault | None]] = deque()
+    sent: deque[int] = deque()
 
     def pages() -> Iterator[Record]:
-        for number, record in enumerate(records):
-            if isinstance(record, Fault):
-                waiting.append((number, record))
-            else:
-                numbers.append(number)
-                yield record
+        counter = count()
+        for records in streams:
+            for record in records:
+                number = next(counter)
+                if isinstance(record, Fault):
+                    waiting.append((number, record))
+                else:
+                    sent.append(number)
+                    yield record
+            waiting.append((next(counter), None))
 
     outcomes = map_isolated(
         partial(extract_page, config=extraction),
@@ -161,12 +172,16 @@ def page_rows(
         memory_bytes=WORKER_MEMORY,
     )
     for outcome in outcomes:
-        number = numbers.popleft()
+        number = sent.popleft()
         while waiting and waiting[0][0] < number:
-            yield reject(waiting.popleft()[1])
+            yield _passed(waiting.popleft()[1])
         yield _row(outcome.item, outcome.value, outcome.error)
     for _, fault in waiting:
-        yield reject(fault)
+        yield _passed(fault)
+
+
+def _passed(fault: Fault | None) -> dict[str, Any] | None:
+    return None if fault is None else reject(fault)
 
 
 def _row(record: Record, found: Extracted | None, error: Failure | None) -> dict[str, Any]:

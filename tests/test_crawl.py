@@ -317,7 +317,7 @@ def news(site, page):
 
 def texts(folder: Path) -> dict[str, bytes]:
     records = read_records(folder, "crawl", IngestConfig())
-    return {record.url.rpartition("/")[2]: record.content for record in records}
+    return {r.url.rpartition("/")[2]: getattr(r, "content", b"fault") for r in records}
 
 
 def test_an_unchanged_site_is_stored_once_and_gives_the_same_identity(news, tmp_path):
@@ -354,6 +354,31 @@ def test_a_page_that_is_gone_is_gone(news, tmp_path):
     second = run(news, tmp_path / "2", robots=False, sitemaps=False, previous=tmp_path / "1")
     assert second.identity != first.identity
     assert second.statuses == {"304": 2, "404": 1}
+
+
+def test_a_crawl_that_was_cut_off_asks_only_for_the_rest(tree, tmp_path):
+    class CutError(Exception):
+        pass
+
+    def cut(done, _total, _unit):
+        if done == 9:
+            raise CutError
+
+    whole = run(tree, tmp_path / "whole")
+    tree.requests.clear()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    gentle = settings(concurrency=1, host_concurrency=1)
+    with pytest.raises(CutError):
+        crawl([tree.url + "/"], gentle, tmp_path / "a", cut)
+    before = len(tree.asked)
+    with (tmp_path / "a/crawl-00000.warc.gz").open("ab") as file:
+        file.write(gzip.compress(b"WARC/1.1 cut in the middle of a record")[:20])
+    left = [tmp_path / "a/crawl-00000.warc.gz"]
+    report = crawl([tree.url + "/"], gentle, tmp_path / "b", left=left)
+    assert report.identity == whole.identity
+    assert len(tree.asked) - before <= 20 - 9
+    assert texts(tmp_path / "b") == texts(tmp_path / "whole")
 
 
 # --- sitemaps and feeds -----------------------------------------------------------------------------------

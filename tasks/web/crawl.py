@@ -83,18 +83,20 @@ def crawl(
     progress: ProgressReport = lambda _done, _total, _unit: None,
     previous: Path | None = None,
     routes: Routes | None = None,
+    left: Sequence[Path] = (),
 ) -> CrawlReport:
     """Crawl from ``seeds`` into the folder ``out``: a WARC 1.1 file and ``index.jsonl``.
 
     With ``previous`` (an earlier crawl's folder) only what changed is asked for and stored; the rest become
-    WARC revisit records. ``routes`` gives, by host name, the loopback ports of servers of our own. A page
-    that fails costs itself and is in the report. Raises ValueError where a seed is no http(s) address.
+    WARC revisit records. ``left`` are WARC files of attempts at this same crawl that were cut off: what they
+    hold is not asked for again. ``routes`` gives, by host name, the loopback ports of servers of our own. A
+    page that fails costs itself and is in the report. Raises ValueError where a seed is no http(s) address.
     """
     limits = ReadLimits(record_bytes=config.max_page_bytes)
     canonical = [canonical_url(seed) for seed in seeds]
     if not canonical or not all(canonical):
         raise ValueError(f"a crawl starts from http:// or https:// addresses; found {list(seeds)}")
-    work = _Crawl(canonical, config, CrawlStore(out, previous, limits), progress)
+    work = _Crawl(canonical, config, CrawlStore(out, previous, limits, left), progress)
     return asyncio.run(work.run(routes or {}))
 
 
@@ -158,8 +160,10 @@ class _Crawl:
 
     async def _fetch(self, target: _Target) -> Response | FetchError:
         try:
-            if not await self.robots.allows(target.url):
-                return FetchError("robots", "robots.txt forbids it")
+            if (refusal := await self.robots.refusal(target.url)) is not None:
+                return refusal
+            if (again := self.store.left(target.url)) is not None:
+                return again
             conditions = self.store.conditions(target.url)
             return await self.fetcher.get(target.url, headers=conditions, accept=_wanted)
         except FetchError as error:

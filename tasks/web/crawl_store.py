@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -10,8 +11,10 @@ from typing import Self
 
 from tasks.web.crawl_index import IndexEntry, link_files, next_name, read_entry, read_index, write_index
 from tasks.web.fetch import Response
+from tasks.web.frames import open_frame
 from tasks.web.payload import HttpResponse, PayloadError, decoded_body, parse_date, parse_response
 from tasks.web.records import Fault, ReadLimits
+from tasks.web.warc import WarcRecord, read_record, read_warc
 from tasks.web.warc_write import NOT_MODIFIED, SAME_PAYLOAD, WarcWriter, format_date, sha1_digest
 
 SOFTWARE = "modelmill"
@@ -20,7 +23,10 @@ SOFTWARE = "modelmill"
 class CrawlStore:
     """A crawl's folder being written, with an earlier crawl's beside it; use as a context manager."""
 
-    def __init__(self, out: Path, previous: Path | None, limits: ReadLimits) -> None:
+    def __init__(
+        self, out: Path, previous: Path | None, limits: ReadLimits, left: Sequence[Path] = ()
+    ) -> None:
+        self._left = {url: place for path in left for url, place in _responses(path, limits)}
         self.entries: list[IndexEntry] = []
         self.unchanged = 0
         self._out, self._previous, self._limits = out, previous, limits
@@ -28,6 +34,15 @@ class CrawlStore:
         self._warc = WarcWriter(
             out / next_name(self._known.values()), software=SOFTWARE, date=datetime.now(UTC)
         )
+
+    def left(self, url: str) -> Response | None:
+        """The response that an attempt of this same crawl stored before it was cut off."""
+        if url not in self._left:
+            return None
+        path, offset = self._left[url]
+        with path.open("rb") as file:
+            found = read_record(open_frame(file, "gzip", offset), self._limits)
+        return _as_sent(found) if isinstance(found, WarcRecord) else None
 
     def conditions(self, url: str) -> list[tuple[str, str]]:
         """Headers that ask for the page only if it is not the one stored."""
@@ -110,3 +125,22 @@ class CrawlStore:
                 earlier = (entry.file for entry in self.entries if entry.file != self._warc.path.name)
                 link_files(self._previous, self._out, earlier)
             write_index(self._out, self.entries)
+
+
+def _responses(path: Path, limits: ReadLimits) -> Iterator[tuple[str, tuple[Path, int]]]:
+    for record in read_warc(path, limits):
+        if isinstance(record, WarcRecord) and record.type == "response":
+            yield record.url, (path, record.offset)
+
+
+def _as_sent(record: WarcRecord) -> Response | None:
+    """A stored response as the fetch gave it, so that storing it again gives the same bytes."""
+    head, blank, body = record.block.partition(b"\r\n\r\n")
+    status, *lines = head.decode("latin-1").split("\r\n")
+    _, code, reason = [*status.split(" ", 2), "", ""][:3]
+    date = parse_date(record.headers.get("warc-date", ""))
+    if not (blank and code.isdigit() and date):
+        return None
+    fields = tuple((name, value) for name, _, value in (line.partition(": ") for line in lines))
+    left_out = "warc-truncated" in record.headers
+    return Response(record.url, int(code), reason, fields, body, date, body_left=left_out)

@@ -22,13 +22,14 @@ class Rules:
     """What one site's robots.txt says to us."""
 
     parsed: Protego | None
-    allow_all: bool = True
     sitemaps: tuple[str, ...] = ()
     crawl_delay: float = 0.0
+    failure: FetchError | None = None
+    """Why there is no robots.txt to go by, where nobody said that all is allowed."""
 
     def allows(self, url: str, agent: str) -> bool:
         """Whether the address may be fetched."""
-        return self.allow_all if self.parsed is None else bool(self.parsed.can_fetch(url, agent))
+        return self.parsed is None or bool(self.parsed.can_fetch(url, agent))
 
 
 class Robots:
@@ -39,14 +40,20 @@ class Robots:
         self._agent = fetcher.config.user_agent.partition("/")[0].partition(" ")[0]
         self._rules: dict[str, asyncio.Task[Rules]] = {}
 
-    async def allows(self, url: str) -> bool:
-        """Whether the address may be fetched; always, where the config does not obey robots.txt."""
+    async def refusal(self, url: str) -> FetchError | None:
+        """Why the address may not be fetched, if so; never, where the config does not obey robots.txt.
+
+        The reason is ``robots`` where the rules say so, another one where they cannot be had.
+        """
         if not self._fetcher.config.robots:
-            return True
-        return (await self._of(url)).allows(url, self._agent)
+            return None
+        rules = await self._of(url)
+        if rules.failure is not None:
+            return rules.failure
+        return None if rules.allows(url, self._agent) else FetchError("robots", "robots.txt forbids it")
 
     def sitemaps(self, url: str) -> tuple[str, ...]:
-        """Sitemaps that the address's site names, once :meth:`allows` has asked for its rules."""
+        """Sitemaps that the address's site names, once :meth:`refusal` has asked for its rules."""
         task = self._rules.get(_site(url))
         return task.result().sitemaps if task and task.done() else ()
 
@@ -69,11 +76,12 @@ class Robots:
                     break
                 url = target
         except FetchError as error:
-            # An address that is refused is refused for the page as well, with its own reason.
-            return Rules(None, allow_all=error.reason == "refused_address")
+            return Rules(None, failure=FetchError(error.reason, f"{url}: {error.detail}"))
         if answer.status == 200:
             return read_rules(answer.body, site, self._agent)
-        return Rules(None, allow_all=300 <= answer.status < 500 and answer.status != 429)
+        if 300 <= answer.status < 500 and answer.status != 429:
+            return Rules(None)
+        return Rules(None, failure=FetchError("no_robots", f"{url} answers {answer.status}"))
 
 
 def _site(url: str) -> str:
@@ -87,4 +95,4 @@ def read_rules(body: bytes, site: str, agent: str) -> Rules:
     parsed = Protego.parse(text)
     delay = min(float(parsed.crawl_delay(agent) or 0.0), MAX_CRAWL_DELAY_S)
     sitemaps = unique(canonical_url(str(found), site) for found in parsed.sitemaps)[:MAX_SITEMAPS]
-    return Rules(parsed, True, tuple(sitemaps), max(0.0, delay))
+    return Rules(parsed, tuple(sitemaps), max(0.0, delay))

@@ -1,0 +1,335 @@
+"""The stages fetch and ingest on a real store: what is kept, what is cached, what a kill costs."""
+
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from fastwarc.warc import ArchiveIterator
+
+from storage.artifacts import Artifact
+from storage.documents import read_rows
+from storage.schemas import DOCUMENTS, REJECTS
+from storage.store import open_store
+from tasks.fetch import asked_at, fetch, latest_fetch, open_sources
+from tasks.ingest import TooManyFailuresError, ingest
+from tasks.planning import Pending, Plan, planning
+from tasks.progress import Event, listening
+from tasks.text.extract_config import ExtractConfig
+from tasks.text.pages import clean_text
+from tasks.web.config import CrawlConfig, IngestConfig, ParallelConfig
+from tasks.web.sources import resolve
+from tasks.web.warc_write import WarcWriter
+
+NOW = datetime(2025, 6, 1, 12, 0, tzinfo=UTC)
+LOCAL = CrawlConfig(
+    allow_hosts=("127.0.0.1",), host_delay_seconds=0, backoff_seconds=0.01, retries=0, page_seconds=5
+)
+ONE = ParallelConfig(workers=1)
+CONFIG = IngestConfig(crawl=LOCAL, parallel=ONE)
+
+
+def article(subject: str) -> str:
+    sentence = (
+        f"This paragraph tells at some length what there is to know about {subject}, and why it matters. "
+    )
+    body = f"<p>{sentence * 3}</p>" * 3
+    return f"<html><head><title>{subject}</title></head><body><article>{body}</article></body></html>"
+
+
+def write_warc(
+    path: Path, pages: list[str | bytes], head: bytes = b"Content-Type: text/html; charset=utf-8"
+) -> Path:
+    with WarcWriter(path, software="test", date=NOW) as writer:
+        for number, page in enumerate(pages):
+            body = page.encode() if isinstance(page, str) else page
+            writer.response(
+                f"http://site.example/{number}", NOW, b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n", body
+            )
+    return path
+
+
+def rows(artifact: Artifact, name: str = "documents") -> list[dict]:
+    return list(read_rows(open_store().open(artifact) / f"{name}.parquet"))
+
+
+def ingested(source: str, config: IngestConfig = CONFIG) -> Artifact:
+    (ref,) = resolve(source, config)
+    return ingest.run_now(ref, config)
+
+
+def test_pages_become_documents_and_the_rest_rejects(home, tmp_path):
+    pages = [article("a river"), b"%PDF-1.4", article("一座城市的历史，"), "<html><body></body></html>", "  "]
+    artifact = ingested(str(write_warc(tmp_path / "x.warc.gz", pages)))
+    folder = open_store().open(artifact)
+    assert pq.read_schema(folder / "documents.parquet").equals(DOCUMENTS)
+    assert pq.read_schema(folder / "rejects.parquet").equals(REJECTS)
+    documents, rejects = rows(artifact), rows(artifact, "rejects")
+    assert [row["title"] for row in documents] == ["a river", "一座城市的历史，"]
+    first = documents[0]
+    assert (first["url"], first["domain"]) == ("http://site.example/0", "site.example")
+    assert (first["fetched_at"], first["source_file"], first["charset"]) == (NOW, "x.warc.gz", "utf-8")
+    assert first["source_offset"] > 0
+    assert [row["reason"] for row in rejects] == ["not_html", "no_text", "empty"]
+    assert artifact.stats["reasons"] == {"empty": 1, "no_text": 1, "not_html": 1}
+    assert (artifact.part("documents.parquet").rows, artifact.part("rejects.parquet").rows) == (2, 3)
+
+
+def test_neither_workers_nor_units_change_a_byte(home, tmp_path, monkeypatch):
+    chance = random.Random(3)
+    pages = [article(f"subject {i} {chance.randbytes(900).hex()}") for i in range(60)]
+    source = str(write_warc(tmp_path / "x.warc.gz", pages))
+    (ref,) = resolve(source, CONFIG)
+    digests = set()
+    for number, (workers, unit) in enumerate([(1, 2**30), (2, 65536)]):
+        monkeypatch.setenv("MODELMILL_HOME", str(tmp_path / f"home{number}"))
+        config = IngestConfig(parallel=ParallelConfig(workers=workers), unit_bytes=unit)
+        digests.add(ingest.run_now(ref, config).digest)
+    assert len(digests) == 1
+
+
+def test_only_what_decides_the_result_is_in_the_key(home, tmp_path):
+    (ref,) = resolve(str(write_warc(tmp_path / "x.warc.gz", [article("x")])), CONFIG)
+    key = ingest.recipe_for(ref, CONFIG).key
+    moved = ref.model_copy(update={"uri": "/elsewhere/x.warc.gz"})
+    same = [
+        (moved, CONFIG),
+        (ref, CONFIG.model_copy(update={"parallel": ParallelConfig(workers=7), "unit_bytes": 65536})),
+        (ref, CONFIG.model_copy(update={"crawl": CrawlConfig(max_pages=3)})),
+    ]
+    assert {ingest.recipe_for(*arguments).key for arguments in same} == {key}
+    assert ingest.recipe_for(ref, CONFIG.model_copy(update={"max_record_bytes": 5000})).key != key
+    assert ingest.recipe_for(ref, CONFIG, ExtractConfig(max_bytes=5000)).key != key
+    assert any(name.startswith("tasks.text.extract") for name in ingest.recipe_for(ref, CONFIG).code)
+    assert "tasks.web.crawl" not in ingest.recipe_for(ref, CONFIG).code
+
+
+def test_a_truncated_warc_keeps_what_was_before_the_cut(home, tmp_path):
+    path = write_warc(tmp_path / "x.warc.gz", [article(f"subject {i}") for i in range(6)])
+    path.write_bytes(path.read_bytes()[:-60])
+    artifact = ingested(str(path))
+    assert len(rows(artifact)) == 5
+    (reject,) = rows(artifact, "rejects")
+    assert (reject["reason"], reject["stage"]) == ("truncated", "ingest")
+    assert "cut short" in reject["detail"]
+
+
+def test_a_source_that_is_mostly_broken_is_refused(home, tmp_path):
+    path = write_warc(tmp_path / "x.warc.gz", [article(f"subject {i}") for i in range(40)])
+    members = path.read_bytes().split(b"\x1f\x8b\x08")[1:]
+    broken = [m[:20] + b"\xff" * 20 + m[40:] if i % 2 else m for i, m in enumerate(members)]
+    path.write_bytes(b"".join(b"\x1f\x8b\x08" + member for member in broken))
+    with pytest.raises(TooManyFailuresError, match=r"x.warc.gz: 20 of 40 records .*bad_compression 20"):
+        ingested(str(path))
+    assert len(rows(ingested(str(path), CONFIG.model_copy(update={"max_failed_share": 0.6})))) == 20
+
+
+def test_rows_with_text_need_no_extraction(home, tmp_path):
+    lines = [{"text": f"第{i}行\r\nsecond line\u0000 \ud800", "url": f"http://h/{i}"} for i in range(3)]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, [*lines, {"no": 1}])))
+    artifact = ingested(str(tmp_path / "x.jsonl"))
+    assert [row["text"] for row in rows(artifact)] == [f"第{i}行\nsecond line ?" for i in range(3)]
+    assert [row["reason"] for row in rows(artifact, "rejects")] == ["no_text"]
+
+
+def test_clean_text():
+    assert clean_text("\ufeffe\u0301\r\nx\x00\x07\ty \r") == "é\nx\ty"
+
+
+def test_a_worker_killed_by_hand_costs_nothing(home, tmp_path):
+    source = str(write_warc(tmp_path / "x.warc.gz", [article(f"subject {i}") for i in range(60)]))
+    killed: list[int] = []
+
+    def kill(event: Event) -> None:
+        if event.state == "progress" and not killed:
+            for child in psutil.Process().children():
+                if "pool_worker" in " ".join(child.cmdline()):
+                    child.kill()
+                    killed.append(child.pid)
+
+    (ref,) = resolve(source, CONFIG)
+    with listening(kill):
+        artifact = ingest.run_now(ref, CONFIG.model_copy(update={"unit_bytes": 1000}))
+    assert killed
+    os.environ["MODELMILL_HOME"] = str(tmp_path / "undisturbed")
+    assert artifact.digest == ingest.run_now(ref, CONFIG).digest
+
+
+def test_a_kill_costs_the_unit_at_work(home, tmp_path):
+    chance = random.Random(5)
+    pages = [article(f"subject {i} {chance.randbytes(1500).hex()}") for i in range(200)]
+    path = write_warc(tmp_path / "x.warc.gz", pages)
+    config = CONFIG.model_copy(update={"unit_bytes": 65536})
+    (ref,) = resolve(str(path), config)
+    program = f"""
+from tasks.ingest import ingest
+from tasks.web.config import IngestConfig
+from tasks.web.sources import SourceRef
+ingest.run_now(SourceRef.model_validate_json({ref.model_dump_json()!r}),
+               IngestConfig.model_validate_json({config.model_dump_json()!r}))
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
+    finished: list[Path] = []
+    while len(finished) < 2 and process.poll() is None:
+        finished = sorted(home.glob("store/ingest/*.partial/.units/*.done"))
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = sorted(home.glob("store/ingest/*.partial/.units/*.done"))
+    assert len(finished) >= 2
+    stamps = {done.name: done.stat().st_mtime_ns for done in finished}
+    seen: dict[str, int] = {}
+
+    def watch(_done: float, _total: float | None = None, _unit: str = "") -> None:
+        for done in home.glob("store/ingest/*.partial/.units/*.done"):
+            seen[done.name] = done.stat().st_mtime_ns
+
+    artifact = _ingest_watched(ref, config, watch)
+    assert {name: seen[name] for name in stamps} == stamps, "finished units are not done again"
+    os.environ["MODELMILL_HOME"] = str(tmp_path / "undisturbed")
+    assert artifact.digest == ingest.run_now(ref, config).digest
+    assert artifact.stats["documents"] == 200
+
+
+def _ingest_watched(ref, config, watch) -> Artifact:
+    with listening(lambda event: watch(event.done)):
+        return ingest.run_now(ref, config)
+
+
+# --- fetch ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_site(site):
+    site.pages["/"] = '<a href="/one">1</a> <a href="/two">2</a>' + article("the front")
+    site.pages["/one"], site.pages["/two"] = article("the first page"), article("the second page")
+    return site
+
+
+def crawled(site, asked: str) -> Artifact:
+    (ref,) = resolve(f"crawl:{site.url}/", CONFIG)
+    return fetch.run_now(ref, CONFIG.crawl, asked)
+
+
+def test_an_unchanged_site_changes_nothing_downstream(home, small_site):
+    first = crawled(small_site, "2025-06-01")
+    documents = ingest.run_now(first, CONFIG)
+    second = crawled(small_site, "2025-06-02")
+    assert (first.key != second.key, first.digest == second.digest) == (True, True)
+    assert second.stats["unchanged"] == 3
+    assert ingest.recipe_for(first, CONFIG) == ingest.recipe_for(second, CONFIG)
+    small_site.pages["/two"] = article("the second page, rewritten")
+    third = crawled(small_site, "2025-06-03")
+    assert (third.stats["unchanged"], third.digest == first.digest) == (2, False)
+    again = ingest.run_now(third, CONFIG)
+    before, after = ({row["url"]: row for row in rows(artifact)} for artifact in (documents, again))
+    changed = [url for url in before if before[url] != after[url]]
+    assert changed == [f"{small_site.url}/two"]
+    assert latest_fetch(open_store(), resolve(f"crawl:{small_site.url}/", CONFIG)[0]) == third
+
+
+def test_a_crawls_warc_is_a_source_of_its_own(home, small_site, tmp_path):
+    artifact = crawled(small_site, "now")
+    (warc,) = open_store().open(artifact).glob("*.warc.gz")
+    direct = {row["url"]: row["text"] for row in rows(ingested(str(warc)))}
+    assert direct == {row["url"]: row["text"] for row in rows(ingest.run_now(artifact, CONFIG))}
+    assert len(direct) == 3
+    assert sum(1 for _ in ArchiveIterator(str(warc))) == 4
+
+
+def test_a_crawl_without_a_page_says_why(home, site, page):
+    with pytest.raises(ValueError, match=r"got no page: .*refused_address.*add '127.0.0.1' to allow_hosts"):
+        fetch.run_now(resolve(f"crawl:{site.url}/", CONFIG)[0], CrawlConfig(retries=0), "now")
+    site.pages["/robots.txt"] = page("User-agent: *\nDisallow: /")
+    with pytest.raises(ValueError, match=r"got no page: robots.txt forbids it"):
+        crawled(site, "now")
+    with pytest.raises(ConnectionError, match=r"got no page: .*network"):
+        fetch.run_now(resolve("crawl:http://127.0.0.1:9/", CONFIG)[0], LOCAL, "now")
+
+
+def test_when_a_source_is_asked_again(home):
+    store = open_store()
+    (ref,) = resolve("crawl:http://site.example/", CONFIG)
+    config = CrawlConfig(max_age_hours=24)
+    assert asked_at(store, ref, config, NOW - timedelta(days=9), keep=False) == "2025-05-23T12:00:00+00:00"
+    first = asked_at(store, ref, config, NOW, keep=True)
+    assert first == "2025-06-01T12:00:00+00:00", "a plan left nothing behind"
+    assert asked_at(store, ref, config, NOW + timedelta(hours=23), keep=True) == first
+    later = NOW + timedelta(hours=25)
+    assert asked_at(store, ref, config, later, keep=False) == later.isoformat()
+    assert asked_at(store, ref, CrawlConfig(max_age_hours=48), later, keep=True) == first
+    assert asked_at(store, ref, CrawlConfig(max_age_hours=0), NOW, keep=False) == NOW.isoformat()
+
+
+def test_a_remote_file_is_brought_once(home, site, tmp_path):
+    (tmp_path / "served").mkdir()
+    write_warc(tmp_path / "served/x.warc.gz", [article("a remote page")])
+    site.serve_folder(tmp_path / "served")
+    (ref,) = resolve(f"{site.url}/x.warc.gz", CONFIG)
+    first = fetch.run_now(ref, CONFIG.for_files(), "2025-06-01")
+    bytes_sent = len(site.requests)
+    second = fetch.run_now(ref, CONFIG.for_files(), "2025-06-02")
+    assert (first.digest, len(site.requests)) == (second.digest, bytes_sent + 1)
+    assert site.requests[-1][1]["if-none-match"]
+    assert [row["title"] for row in rows(ingest.run_now(second, CONFIG))] == ["a remote page"]
+
+
+def test_common_crawl_served_in_its_own_layout(home, site, real_data, tmp_path):
+    served = tmp_path / "crawl-data/CC-MAIN-2024-22"
+    (served / "warc").mkdir(parents=True)
+    name = "CC-MAIN-20240517233122-20240518023122-00000.warc.gz"
+    (served / "warc" / name).write_bytes(real_data("commoncrawl/whirlwind.warc.gz").read_bytes())
+    listing = f"crawl-data/CC-MAIN-2024-22/warc/{name}\n".encode()
+    (served / "warc.paths.gz").write_bytes(gzip.compress(listing))
+    site.serve_folder(tmp_path)
+    config = CONFIG.model_copy(update={"common_crawl_url": f"{site.url}/"})
+    (ref,) = resolve("cc://CC-MAIN-2024-22?files=1", config)
+    artifact = ingest.run_now(fetch.run_now(ref, config.for_files(), ""), config)
+    (row,) = rows(artifact)
+    assert (row["url"], row["source_file"]) == ("https://an.wikipedia.org/wiki/Escopete", name)
+
+
+def test_an_object_of_a_bucket(home, s3, tmp_path):
+    import obstore
+    from obstore.store import S3Store
+
+    data = write_warc(tmp_path / "x.warc.gz", [article("a page in a bucket")]).read_bytes()
+    obstore.put(S3Store("modelmill-test", client_options={"allow_http": True}), "fetched/x.warc.gz", data)
+    (ref,) = resolve(f"{s3}/fetched/*.warc.gz", CONFIG)
+    artifact = fetch.run_now(ref, CONFIG.for_files(), "")
+    assert (open_store().open(artifact) / "x.warc.gz").read_bytes() == data
+    assert [row["title"] for row in rows(ingest.run_now(artifact, CONFIG))] == ["a page in a bucket"]
+
+
+def test_the_plan_of_sources_looks_nothing_up_and_writes_nothing(home, small_site, tmp_path):
+    path = str(write_warc(tmp_path / "x.warc.gz", [article("x")]))
+    with planning(Plan(open_store(), {})):
+        parts = open_sources([path, f"crawl:{small_site.url}/"], CONFIG, None, keep=False)
+    assert [name for name, _ in parts] == ["x.warc.gz", small_site.url.partition("//")[2]]
+    assert isinstance(parts[1][1], Pending)
+    assert small_site.requests == []
+    assert open_store().list_notes("asked") == []
+
+
+def test_one_source_that_cannot_be_fetched_fails_alone(home, small_site, prefect_api):
+    from prefect import flow
+
+    failures: list = []
+
+    @flow
+    def sources() -> list[str]:
+        wanted = [f"crawl:{small_site.url}/", f"{small_site.url}/gone.warc.gz"]
+        return [name for name, _ in open_sources(wanted, CONFIG, None, failures=failures)]
+
+    assert sources() == [small_site.url.partition("//")[2]]
+    assert [failure.part for failure in failures] == ["gone.warc.gz"]
+    assert "answers 404" in str(failures[0].error)
