@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from prefect.logging import get_run_logger
 
@@ -13,6 +14,9 @@ from tasks.fetch import open_sources
 from tasks.planning import active_plan
 from tasks.stage import PartFailure
 from tasks.web.sources import SourceRef, resolve_all
+
+
+Part = TypeVar("Part")
 
 
 class PartsFailedError(RuntimeError):
@@ -26,8 +30,11 @@ def check_sources(config: PipelineConfig) -> list[SourceRef]:
 
 def bring(config: PipelineConfig) -> tuple[list[str], list[SourceRef | Artifact]]:
     """Names and parts of everything that is to be read; what is remote or on a site is fetched first."""
-    found = open_sources(config.sources, config.ingest, _fingerprints(), keep=active_plan() is None)
-    return [name for name, _ in found], [part for _, part in found]
+    failures: list[PartFailure] = []
+    keep = active_plan() is None
+    found = open_sources(config.sources, config.ingest, _fingerprints(), keep=keep, failures=failures)
+    parts = enough(config, ([part for _, part in found], failures))
+    return [name for name, _ in found], parts
 
 
 def labels(documents: list[Artifact], names: list[str]) -> list[str]:
@@ -43,7 +50,7 @@ def _fingerprints() -> Path:
     return home() / "fingerprints.sqlite"
 
 
-def enough(config: PipelineConfig, results: tuple[list[Artifact], list[PartFailure]]) -> list[Artifact]:
+def enough(config: PipelineConfig, results: tuple[list[Part], list[PartFailure]]) -> list[Part]:
     """The artifacts of a mapped stage, if few enough parts failed; raises PartsFailedError else."""
     artifacts, failures = results
     if not failures:

@@ -126,9 +126,10 @@ def sample_panel(sample: dict[str, Any]) -> Panel:
 
 def version_line(stats: dict[str, Any]) -> Text:
     """The registered version, its aliases, and why it has or has not become champion."""
-    aliases = ", ".join(f"@{alias}" for alias in stats["aliases"])
-    line = Text(f"models:/{stats['name']}/{stats['version']} {aliases}: ", style="bold")
-    return line.append("; ".join(stats["reasons"]), style="default")
+    aliases = " ".join(f"@{alias}" for alias in stats["aliases"])
+    line = Text(f"models:/{stats['name']}/{stats['version']}", style="bold")
+    line.append(f" {aliases}" if aliases else "", style="green")
+    return line.append(f" {stats['decision']}: {'; '.join(stats['reasons'])}", style="default")
 
 
 def plan_table(plan: Plan) -> Table:
@@ -197,11 +198,11 @@ def damage_table(damages: Iterable[tuple[Artifact, Damage]]) -> Table:
     return table
 
 
-def next_steps(console: Console, name: str, prompt: str) -> None:
-    """The three commands to try next."""
-    lines = [
-        f'modelmill generate --model models:/{name}@champion "{prompt}"',
-        f"modelmill lineage models:/{name}@champion",
-        "modelmill explain",
-    ]
+def next_steps(console: Console, stats: dict[str, Any], prompt: str) -> None:
+    """The three commands to try next, about the version that was registered."""
+    aliases = stats["aliases"]
+    which = f"@{'champion' if 'champion' in aliases else aliases[0]}" if aliases else f"/{stats['version']}"
+    model = f"models:/{stats['name']}{which}"
+    generate = f'modelmill generate --model {model} "{prompt}"'
+    lines = [generate, f"modelmill lineage {model}", "modelmill explain"]
     console.print(Group("Next:", *(Text(f"  {line}", style="bold") for line in lines)))

@@ -64,4 +64,4 @@ def show_run(console: Console, config: PipelineConfig, started: datetime) -> Non
     if "register" in found:
         stats = found["register"].stats
         console.print(show.version_line(stats))
-        show.next_steps(console, stats["name"], samples[0]["prompt"] if samples else "The ")
+        show.next_steps(console, stats, samples[0]["prompt"] if samples else "The ")
