@@ -11,6 +11,7 @@ prints deploy/prefect.yaml.
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib
 import logging
 import shlex
@@ -28,7 +29,12 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentU
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.exceptions import (
+    ObjectAlreadyExists,
+    ObjectNotFound,
+    ParameterTypeError,
+    SignatureMismatchError,
+)
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
@@ -187,7 +193,7 @@ def _kept_parameters(found: DeploymentResponse, spec: Spec) -> dict[str, Any]:
         return spec.parameters  # as they were made, so nobody has touched them
     try:
         spec.flow.validate_parameters(found.parameters)
-    except (ValidationError, ValueError, TypeError) as error:
+    except (ParameterTypeError, SignatureMismatchError, ValidationError) as error:
         log.warning("%s: its parameters no longer fit and are replaced by the defaults: %s", spec.name, error)
         return spec.parameters
     log.info("%s: parameters that were changed in Prefect are kept", spec.name)
@@ -239,7 +245,7 @@ def as_yaml(specs: Sequence[Spec]) -> str:
             "description": spec.description,
             "entrypoint": spec.entrypoint,
             "tags": spec.tags,
-            "parameters": spec.parameters,
+            "parameters": copy.deepcopy(spec.parameters),  # else YAML would write it once, with a reference
             "schedules": [
                 {"cron": THREE_AT_NIGHT, "timezone": "UTC", "active": False, "slug": NIGHTLY}
             ] if spec.scheduled else [],

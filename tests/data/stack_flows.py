@@ -4,7 +4,7 @@ import time
 from typing import Literal
 
 from prefect import flow
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from flows.announcements import announce
 from flows.deployments import Spec
@@ -14,12 +14,16 @@ from flows.stack_options import StackOptions
 class TrainConfig(BaseModel):
     """How long it pretends to work."""
 
+    model_config = ConfigDict(extra="forbid")
+
     seconds: float = Field(0.1, title="Seconds", description="Seconds to sleep, 0 to 600.", ge=0, le=600)
     kind: Literal["muon", "adamw"] = Field("muon", title="Optimizer", description="Which optimizer it names.")
 
 
 class MiniConfig(BaseModel):
     """The flow's whole configuration."""
+
+    model_config = ConfigDict(extra="forbid")
 
     name: str = Field("mini", title="Model name", description="Name of the model; `fail` makes the run fail.")
     sources: list[str] = Field(["a"], title="Sources", description="Where the text comes from.", min_length=1)

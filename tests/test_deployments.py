@@ -1,0 +1,195 @@
+"""The deployments on a real Prefect server, and the form that people fill in."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy
+from prefect.utilities.callables import parameter_schema
+
+from flows import automations, deployments
+from flows.deployments import Spec, deploy, pipeline_specs
+from flows.stack_options import POOL, StackOptions
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def client(prefect_api: None) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def specs() -> Iterator[list[Spec]]:
+    """The small flow's deployments, importable as the worker would import them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent / "data"))
+        import stack_flows
+
+        yield stack_flows.specs(StackOptions())
+    sys.modules.pop("stack_flows", None)
+
+
+def schedule(client: SyncPrefectClient) -> Any:
+    (only,) = client.read_deployment_by_name("mini/nightly").schedules
+    return only
+
+
+def test_made_twice_they_are_there_once(client: SyncPrefectClient, specs: list[Spec]) -> None:
+    for _ in range(2):
+        assert deploy(client, specs, StackOptions()) == ["mini/on-demand", "mini/nightly"]
+    nightly = client.read_deployment_by_name("mini/nightly")
+    assert nightly.entrypoint == "stack_flows.mini"
+    assert nightly.work_pool_name == POOL
+    assert nightly.concurrency_options is not None
+    assert nightly.concurrency_options.collision_strategy == ConcurrencyLimitStrategy.CANCEL_NEW
+    assert nightly.global_concurrency_limit is not None
+    assert nightly.global_concurrency_limit.limit == 1
+    assert nightly.enforce_parameter_schema
+    assert nightly.parameters["config"]["train"] == {"seconds": 0.1, "kind": "muon"}
+    assert client.read_deployment_by_name("mini/on-demand").schedules == []
+
+
+def test_the_nightly_run_is_off_until_it_is_asked_for(client: SyncPrefectClient, specs: list[Spec]) -> None:
+    deploy(client, specs, StackOptions())
+    assert not schedule(client).active
+    deploy(client, specs, StackOptions(nightly="on", cron="30 4 * * 1", time_zone="Asia/Shanghai"))
+    made = schedule(client)
+    assert (made.active, made.schedule.cron, made.schedule.timezone) == (True, "30 4 * * 1", "Asia/Shanghai")
+    deploy(client, specs, StackOptions())  # a plain start changes nothing
+    made = schedule(client)
+    assert (made.active, made.schedule.cron, made.schedule.timezone) == (True, "30 4 * * 1", "Asia/Shanghai")
+    deploy(client, specs, StackOptions(time_zone="UTC"))  # only what was asked for
+    made = schedule(client)
+    assert (made.active, made.schedule.cron, made.schedule.timezone) == (True, "30 4 * * 1", "UTC")
+    deploy(client, specs, StackOptions(nightly="off"))
+    assert not schedule(client).active
+
+
+def test_what_a_person_changed_is_kept_while_it_fits(client: SyncPrefectClient, specs: list[Spec]) -> None:
+    deploy(client, specs, StackOptions())
+    found = client.read_deployment_by_name("mini/on-demand")
+    mine = json.loads(json.dumps(found.parameters))
+    mine["config"]["train"]["seconds"] = 7.0
+    body = {"parameters": mine, "work_pool_name": POOL}
+    client.request("PATCH", "/deployments/{id}", path_params={"id": found.id}, json=body)
+    deploy(client, specs, StackOptions())
+    kept = client.read_deployment_by_name("mini/on-demand").parameters
+    assert kept["config"]["train"]["seconds"] == 7.0
+
+    mine["config"]["train"] = {"no_longer": "a field"}
+    body |= {"parameters": mine, "enforce_parameter_schema": False}
+    client.request("PATCH", "/deployments/{id}", path_params={"id": found.id}, json=body)
+    deploy(client, specs, StackOptions())
+    assert client.read_deployment_by_name("mini/on-demand").parameters == specs[0].parameters
+
+
+def test_new_defaults_reach_a_deployment_that_nobody_touched(
+    client: SyncPrefectClient, specs: list[Spec]
+) -> None:
+    from dataclasses import replace
+
+    deploy(client, specs, StackOptions())
+    parameters = json.loads(json.dumps(specs[1].parameters))
+    parameters["config"]["name"] = "another"
+    deploy(client, [replace(specs[1], parameters=parameters)], StackOptions())
+    assert client.read_deployment_by_name("mini/nightly").parameters["config"]["name"] == "another"
+
+
+def test_the_working_folder_is_kept_off_the_import_path(client: SyncPrefectClient, specs: list[Spec]) -> None:
+    deploy(client, specs, StackOptions(directory="/somewhere"))
+    variables = client.read_deployment_by_name("mini/on-demand").job_variables
+    assert variables["working_dir"] == "/somewhere"
+    assert variables["command"].endswith("-m prefect.engine")
+
+
+def test_automations_are_made_once_and_stay_off_where_a_person_turned_them_off(
+    client: SyncPrefectClient,
+) -> None:
+    assert automations.make(client) == [automations.ZOMBIES]
+    (first,) = client.read_automations_by_name(automations.ZOMBIES)
+    client.pause_automation(first.id)
+    names = automations.make(client, "http://127.0.0.1:9/hook")
+    assert names == [automations.ZOMBIES, automations.TROUBLE, automations.MODELS]
+    (again,) = client.read_automations_by_name(automations.ZOMBIES)
+    assert (again.id, again.enabled) == (first.id, False)
+    automations.make(client, "http://127.0.0.1:9/other")
+    assert len(client.read_automations_by_name(automations.TROUBLE)) == 1
+
+
+def test_the_file_for_prefect_deploy_says_the_same_as_the_code() -> None:
+    written = (ROOT / "deploy/prefect.yaml").read_text(encoding="utf-8")
+    assert written == deployments.as_yaml(pipeline_specs(StackOptions())), (
+        "deploy/prefect.yaml is older than the code; renew it: "
+        "python -m flows.deployments --yaml > deploy/prefect.yaml"
+    )
+    for entry in yaml.safe_load(written)["deployments"]:
+        assert entry["entrypoint"] == "flows.pipeline.pipeline"
+        assert "train" in entry["parameters"]["config"]
+
+
+def test_the_parameters_are_whole_and_the_flow_takes_them() -> None:
+    for spec in pipeline_specs(StackOptions()):
+        taken = spec.flow.validate_parameters(spec.parameters)["config"]
+        assert taken.model_dump(mode="json") == spec.parameters["config"]
+
+
+EXPERT_MAPPINGS = {"CleanConfig.by_language", "MixtureConfig.weights"}
+"""Fields that the form shows as JSON: they have defaults that nobody needs to touch."""
+UNLIMITED = 2**30
+"""A bound of this size is there for safety, and nobody types numbers near it."""
+
+
+@pytest.fixture(scope="module")
+def form() -> dict[str, Any]:
+    """The schema from which the Prefect pages make the run form."""
+    flow = pipeline_specs(StackOptions())[0].flow
+    return dict(json.loads(json.dumps(parameter_schema(flow).model_dump_for_openapi())))
+
+
+def fields(form: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every field, named with its model; a nested model's words stand in for the field's own."""
+    for name, definition in form["definitions"].items():
+        for field, node in definition.get("properties", {}).items():
+            nested = form["definitions"].get(node.get("$ref", "").rpartition("/")[2], {})
+            yield f"{name}.{field}", {**nested, **node}
+
+
+def test_every_field_of_the_form_has_a_title_and_says_what_it_is(form: dict[str, Any]) -> None:
+    silent = [name for name, node in fields(form) if not node.get("title") or not node.get("description")]
+    assert silent == []
+    clipped = [name for name, node in fields(form) if not node["description"].rstrip().endswith((".", "?"))]
+    assert clipped == []
+
+
+def test_no_field_of_the_form_is_raw_json(form: dict[str, Any]) -> None:
+    """The form has no control for a choice between types, nor for a mapping."""
+    unions = [name for name, node in fields(form) if "anyOf" in node or "oneOf" in node]
+    assert unions == []
+    mappings = {name for name, node in fields(form) if isinstance(node.get("additionalProperties"), dict)}
+    assert mappings == EXPERT_MAPPINGS
+
+
+def test_bounds_are_said_in_words(form: dict[str, Any]) -> None:
+    """The form shows descriptions, not bounds: whoever types a number must be able to read its limits."""
+    silent = []
+    for name, node in fields(form):
+        for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+            bound = node.get(key)
+            if bound is None or bound >= UNLIMITED:
+                continue
+            spellings = {str(bound), f"{bound:,}", f"{bound:g}", f"{bound:.0f}"}
+            if not any(spelling in node["description"] for spelling in spellings):
+                silent.append(f"{name}: {key} {bound} is not in {node['description']!r}")
+    assert silent == []
+
+
+def test_the_command_line_prints_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    deployments.main(["--yaml"])
+    assert yaml.safe_load(capsys.readouterr().out)["name"] == "modelmill"
