@@ -199,8 +199,8 @@ class Case:
                 continue
             return verdict, aliases
         raise registry.ChampionChangedError(
-            f"models:/{self.name}: the champion changed {ATTEMPTS} times while version {version} was compared "
-            f"with it; run again"
+            f"models:/{self.name}: the champion changed {ATTEMPTS} times while version {version} was being "
+            f"compared; run again"
         )
 
     def _judge(self, champion: Any | None) -> Verdict:

@@ -334,12 +334,11 @@ def _missing(item: Any) -> bool:
     return item is None or (isinstance(item, float) and math.isnan(item))
 
 
-class TextModel(PythonModel):
-    """What ``mlflow.pyfunc.load_model`` gives; no type hints on predict, they would drop ``params``."""
+class _Predict:
+    """The two methods MLflow calls. They stand apart from the class that MLflow inspects: it would advise
+    type hints, and with them drop the parameters."""
 
-    def load_context(self, context):  # type: ignore[no-untyped-def]
-        """Load the weights once, from the ``hf`` folder that was logged with this file."""
-        self.generator = TextGenerator(context.artifacts["hf"])
+    generator: TextGenerator
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Continuations, or scores with ``task="score"``; see the top of this file."""
@@ -354,6 +353,14 @@ class TextModel(PythonModel):
         if len(prompts) != 1:
             raise ValueError(f"{len(prompts)} prompts: a stream takes one")
         yield from self.generator.stream(prompts[0], Options.read(params))
+
+
+class TextModel(_Predict, PythonModel):
+    """What ``mlflow.pyfunc.load_model`` gives."""
+
+    def load_context(self, context):  # type: ignore[no-untyped-def]
+        """Load the weights once, from the ``hf`` folder that was logged with this file."""
+        self.generator = TextGenerator(context.artifacts["hf"])
 
 
 mlflow.models.set_model(TextModel())

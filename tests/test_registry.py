@@ -1,0 +1,341 @@
+"""Registration and the gate, on models that were really trained: who becomes champion, and who cannot."""
+
+import itertools
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from storage import registry
+from storage.artifacts import Artifact, Parent, Recipe
+from storage.documents import PartWriter
+from storage.registry import ChampionChangedError, RegistryError
+from storage.schemas import DOCUMENTS
+from storage.store import Draft, open_store
+from storage.token_shards import TokenIndex, write_index, write_shard
+from tasks.evals.config import (
+    BootstrapConfig,
+    EvaluateConfig,
+    GatePolicy,
+    MemorizationConfig,
+    RegistryConfig,
+    SamplesConfig,
+)
+from tasks.evaluation import evaluate
+from tasks.gpt.export import save_hf
+from tasks.gpt.model import GPT, GPTConfig
+from tasks.registration import register
+from tasks.tokens import bpe
+
+NAMES, PLACES = ("Ada", "Bo", "Cy", "Di", "Ed"), ("mill", "river", "field", "bridge")
+PEOPLE_ZH, PLACES_ZH = ("小明", "小红", "老王", "阿花"), ("磨坊", "河边", "田里", "桥上")
+CONTEXT, VOCABULARY = 48, 320
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # MLflow's own, of sqlalchemy and others
+    pytest.mark.filterwarnings("ignore::UserWarning:mlflow"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:mlflow"),
+]
+EVALUATION = EvaluateConfig(
+    bootstrap=BootstrapConfig(resamples=200),
+    samples=SamplesConfig(prompts=["Ada ", "小明"], per_prompt=1, max_new_tokens=12),
+    memorization=MemorizationConfig(windows=20, repeated=10, prefix_tokens=8, continuation_tokens=24),
+)
+LENIENT = RegistryConfig(
+    gate=GatePolicy(baseline="unigram", slice_documents=5, max_extractable=1, max_extractable_repeated=10**5)
+)
+
+
+def documents(count: int, seed: int) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(count):
+        chinese = i % 3 == 0
+        people, places = (PEOPLE_ZH, PLACES_ZH) if chinese else (NAMES, PLACES)
+        pattern = (
+            "{0}和{1}在{2}，{1}去了{3}。" if chinese else "{0} and {1} met at the {2}; {1} went to the {3}. "
+        )
+        picks = [
+            (rng.choice(people), rng.choice(people), rng.choice(places), rng.choice(places)) for _ in range(6)
+        ]
+        text = "".join(pattern.format(*pick) for pick in picks)
+        name = f"{seed:04d}{i:060d}"
+        row = {
+            "doc_id": name,
+            "url": f"https://{seed}.example/{i}",
+            "domain": f"{seed}.example",
+            "text": text,
+        }
+        rows.append(
+            {**row, "source_file": "made.warc", "source_offset": i, "language": "zh" if chinese else "en"}
+        )
+    return rows
+
+
+class World:
+    """A store with a corpus in it, and models trained on that corpus."""
+
+    def __init__(self) -> None:
+        self.store = open_store()
+        self.train_rows = documents(300, seed=1)
+        self.tokenizer = bpe.train((row["text"] for row in self.train_rows), VOCABULARY)
+        self.counter = itertools.count()
+        self.heldout = self.make("hold_out", self._held_out)
+        self.shards = self.make("tokenize", self._tokenize, self.heldout)
+
+    def make(self, kind: str, work: Callable[[Path], dict[str, Any]], *parents: Artifact) -> Artifact:
+        recipe = Recipe(stage=kind, code={}, inputs={"number": next(self.counter)})
+        links = tuple(Parent(kind=p.kind, key=p.key, digest=p.digest) for p in parents)
+
+        def run(draft: Draft) -> dict[str, Any]:
+            return work(draft.path)
+
+        return self.store.make(recipe, links, run)
+
+    def _held_out(self, folder: Path, seed: int = 2) -> dict[str, Any]:
+        with PartWriter(folder / "heldout.parquet", DOCUMENTS) as writer:
+            writer.write_all(documents(60, seed))
+        return {"documents": 60}
+
+    def _tokenize(self, folder: Path) -> dict[str, Any]:
+        encoded = [e.ids for e in self.tokenizer.encode_batch([r["text"] for r in self.train_rows])]
+        eos = bpe.eos_of(self.tokenizer)
+        ids = np.concatenate([[*row, eos] for row in encoded]).astype(np.uint16)
+        settings: dict[str, Any] = {
+            "tokenizer": bpe.digest(self.tokenizer),
+            "eos": eos,
+            "vocab_size": VOCABULARY,
+        }
+        shard = write_shard(
+            folder / "shard-00000.arrow",
+            doc_ids=[r["doc_id"] for r in self.train_rows],
+            urls=[r["url"] for r in self.train_rows],
+            source_sha256=[bytes(32)] * len(encoded),
+            ids=ids,
+            offsets=np.concatenate([[0], np.cumsum([len(row) + 1 for row in encoded])]),
+            **settings,
+        )
+        write_index(folder, TokenIndex(**settings, shards=(shard,), groups=()))
+        self.ids = torch.from_numpy(ids.astype(np.int64))
+        return {"documents": len(encoded), "tokens": len(ids)}
+
+    def train(self, steps: int, *, rate: float = 3e-3, seed: int = 1) -> GPT:
+        model = GPT(GPTConfig(VOCABULARY, n_layer=1, n_head=2, n_embd=32, block_size=CONTEXT))
+        model.init_weights(seed)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(steps):
+            starts = torch.randint(len(self.ids) - CONTEXT - 1, (8,), generator=generator)
+            window = self.ids[starts[:, None] + torch.arange(CONTEXT + 1)]
+            loss = model(window[:, :-1], window[:, 1:])[1]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return model
+
+    def trained(self, model: GPT) -> Artifact:
+        def work(folder: Path) -> dict[str, Any]:
+            bpe.save(self.tokenizer, folder / "tokenizer")
+            save_hf(model, folder / "tokenizer", folder / "hf")
+            return {"parameters": model.count_parameters(), "steps": 1, "tokens": 1}
+
+        return self.make("pretrain", work, self.shards)
+
+    def register(
+        self, model: Artifact, heldout: Artifact | None = None, config: RegistryConfig = LENIENT
+    ) -> dict[str, Any]:
+        report = evaluate.run_now(model, self.shards, heldout or self.heldout, EVALUATION)
+        return register.run_now("gated", model, report, self.shards, config).stats
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODELMILL_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        for name in ("MODELMILL_STORE", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+            patch.delenv(name, raising=False)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # the models are so small that a second thread only waits
+        yield World()
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def gated(world: World) -> dict[str, dict[str, Any]]:
+    """Six registrations one after another: what each came to."""
+    weak, strong = world.train(60), world.train(250)
+    found = {"broken": world.register(world.trained(world.train(5, rate=30.0)))}
+    found["weak"] = world.register(world.trained(weak))
+    found["strong"] = world.register(world.trained(strong))
+    found["worse"] = world.register(world.trained(world.train(60, seed=2)))
+    found["equal"] = world.register(world.trained(strong), config=LENIENT.model_copy(update={"notes": "x"}))
+    other = world.make("hold_out", lambda folder: world._held_out(folder, seed=7))
+    found["elsewhere"] = world.register(world.trained(world.train(350)), other)
+    return found
+
+
+def test_a_broken_training_is_refused_by_the_baseline(gated: dict[str, dict[str, Any]]) -> None:
+    assert gated["broken"]["decision"] == "refused"
+    assert gated["broken"]["aliases"] == []
+    assert "does not beat the Kneser-Ney unigram" in gated["broken"]["reasons"][0]
+
+
+def test_the_first_sound_model_and_then_a_better_one_become_champion(
+    gated: dict[str, dict[str, Any]],
+) -> None:
+    for name in ("weak", "strong"):
+        assert gated[name]["decision"] == "promoted"
+        assert gated[name]["aliases"] == ["candidate", "champion"]
+    assert "against the champion's" in gated["strong"]["reasons"][0]
+
+
+def test_a_worse_and_an_equal_one_stay_candidates_with_the_numbers(gated: dict[str, dict[str, Any]]) -> None:
+    for name in ("worse", "equal"):
+        assert gated[name]["decision"] == "candidate"
+        assert gated[name]["aliases"] == ["candidate"]
+    assert "better in 0.0% of resamples, 95.0% wanted" in gated["equal"]["reasons"][0]
+
+
+def test_the_champion_is_measured_again_on_a_held_out_set_it_was_not_yet(
+    gated: dict[str, dict[str, Any]],
+) -> None:
+    client = registry.connect()
+    assert gated["elsewhere"]["decision"] == "promoted"
+    champion_then = client.get_run(gated["strong"]["run_id"])
+    kept = [entry.path for entry in client.list_artifacts(champion_then.info.run_id, "evaluations")]
+    assert len(kept) == 2, "its own evaluation, and the one it was compared on"
+
+
+def test_a_version_says_what_it_is_made_of(world: World, gated: dict[str, dict[str, Any]]) -> None:
+    client = registry.connect()
+    stats = gated["strong"]
+    run = client.get_run(stats["run_id"])
+    assert run.data.params["evaluate.bootstrap.resamples"] == "200"
+    assert run.data.metrics["bits_per_byte.zh"] > 0
+    assert run.data.metrics["bits_per_byte"] < run.data.metrics["bigram_bits_per_byte"]
+    contexts = {d.dataset.name: d.dataset.digest for d in run.inputs.dataset_inputs}  # type: ignore[union-attr]
+    assert contexts["training tokens"] == world.shards.digest[:36]
+    assert contexts["held-out documents"] == world.heldout.digest[:36]
+    files = {
+        entry.path
+        for folder in ("evaluation", "plots")
+        for entry in client.list_artifacts(run.info.run_id, folder)
+    }
+    assert {"evaluation/report.json", "evaluation/decision.json", "plots/bits_per_byte.png"} <= files
+    model = f"models:/gated/{stats['version']}"
+    kind, key = registry.version_artifact(model)
+    assert kind == "pretrain"
+    assert world.store.find(kind, key) is not None
+    assert {("pretrain", key), ("tokenize", world.shards.key)} <= set(registry.registered_artifacts())
+    assert client.get_model_version("gated", stats["version"]).tags["modelmill.decision"] == "promoted"
+
+
+def test_an_attempt_that_was_cut_off_goes_on_with_its_version(
+    world: World, gated: dict[str, dict[str, Any]]
+) -> None:
+    artifact = next(
+        a for a in world.store.artifacts("register") if a.stats["version"] == gated["strong"]["version"]
+    )
+    world.store.remove("register", artifact.key)
+    model, report, shards = (world.store.find(p.kind, p.key) for p in artifact.parents)
+    assert model
+    assert report
+    assert shards
+    again = register.run_now("gated", model, report, shards, LENIENT)
+    assert again.stats["version"] == gated["strong"]["version"]
+
+
+def test_a_consumer_needs_nothing_of_this_project(gated: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    """A Python that sees the installed libraries and not this project, somewhere else on the disk."""
+    script = """
+import importlib.util, json, sys
+sys.path.append(sys.argv[1])
+assert not any(map(importlib.util.find_spec, ("tasks", "storage", "flows")))
+import mlflow
+mlflow.set_tracking_uri(sys.argv[2])
+model = mlflow.pyfunc.load_model("models:/gated/" + sys.argv[3])
+words = model.predict(["Ada and", "小明和", ""], params={"max_new_tokens": 20, "temperature": 0.0})
+stopped = model.predict(["Ada and"], params={"max_new_tokens": 20, "temperature": 0.0, "stop": [";"]})
+scores = model.predict(["Ada and Bo met"], params={"task": "score"})
+pieces = list(model.predict_stream(["Ada and"], params={"max_new_tokens": 20, "temperature": 0.0}))
+print(json.dumps([words, stopped, scores, pieces]))
+"""
+    client = registry.connect()
+    site = str(Path(np.__file__).parents[1])
+    version = gated["strong"]["version"]
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script, site, client.tracking_uri, version],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    words, stopped, scores, pieces = json.loads(done.stdout.splitlines()[-1])
+    assert len(words) == 3
+    assert stopped == [words[0].partition(";")[0]]
+    assert "".join(pieces) == words[0]
+    assert scores[0]["log_probability"] < 0
+
+
+def test_two_that_finish_at_once_cannot_both_become_champion(gated: dict[str, dict[str, Any]]) -> None:
+    client = registry.connect()
+    present = str(registry.version_of(client, "gated", "champion").version)  # type: ignore[union-attr]
+    outcomes: list[str] = []
+
+    def finish(version: str) -> None:
+        try:
+            registry.promote(registry.connect(), "gated", version, expected=present, reason="a race")
+            outcomes.append("champion")
+        except ChampionChangedError:
+            outcomes.append("refused")
+
+    rivals = [threading.Thread(target=finish, args=(gated[name]["version"],)) for name in ("worse", "equal")]
+    for rival in rivals:
+        rival.start()
+    for rival in rivals:
+        rival.join()
+    assert sorted(outcomes) == ["champion", "refused"]
+    assert registry.rollback(client, "gated", reason="it was a test").version == present
+
+
+def test_rollback_goes_back_champion_by_champion_and_is_recorded(gated: dict[str, dict[str, Any]]) -> None:
+    client = registry.connect()
+    change = registry.rollback(client, "gated", reason="it stutters")
+    assert change.version == gated["strong"]["version"]
+    assert change.replaced == gated["elsewhere"]["version"]
+    assert registry.resolve(client, "models:/gated@champion").version == int(change.version)
+    assert registry.history(client, "gated")[-1]["reason"] == "it stutters"
+    assert registry.rollback(client, "gated", reason="so does this").version == gated["weak"]["version"]
+    with pytest.raises(RegistryError, match="first champion"):
+        registry.rollback(client, "gated", reason="and this")
+
+
+def test_what_is_not_there_is_said_with_what_is(gated: dict[str, dict[str, Any]]) -> None:
+    client = registry.connect()
+    with pytest.raises(RegistryError, match="models:/gated/1"):
+        registry.resolve(client, "models:/gated/99")
+    with pytest.raises(RegistryError, match="models:/gated"):
+        registry.resolve(client, "models:/other@champion")
+    with pytest.raises(RegistryError, match="99"):
+        registry.promote(client, "gated", "99", expected="", reason="")
+
+
+def test_another_registry_is_another_identity(tmp_path: Path) -> None:
+    first, second = (f"sqlite:///{tmp_path / name / 'mlflow.db'}" for name in "ab")
+    Path(first.removeprefix("sqlite:///")).parent.mkdir()
+    Path(first.removeprefix("sqlite:///")).touch()
+    known = registry.identity(first)
+    assert registry.identity(first) == known
+    assert registry.identity(second) != known
+    assert registry.identity("http://mlflow.example") == "http://mlflow.example"
+    Path(first.removeprefix("sqlite:///")).unlink()
+    assert registry.identity(first) != known, "a database begun anew holds no registrations"
