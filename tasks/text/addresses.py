@@ -9,6 +9,14 @@ from pathlib import Path
 from tasks.text.config import UrlConfig
 
 _WORD = re.compile(r"[a-z0-9]+")
+_LOCALE = re.compile(r"/([a-z]{2})[-_](?:[A-Z][a-z]{3}[-_])?[A-Z]{2}(?=[/.?#]|$)")
+"""A language with its region; a language alone (/it/, /no/) often means other things."""
+
+
+def language_in(url: str) -> str:
+    """The language that an address names with its region (/zh-CN/, /pt_BR.html): its code, or nothing."""
+    found = _LOCALE.search(url)
+    return found[1] if found else ""
 
 
 class AddressFilter:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.text import language, pii
-from tasks.text.addresses import AddressFilter
+from tasks.text.addresses import AddressFilter, language_in
 from tasks.text.config import CleanConfig
 from tasks.text.decontaminate import Index
 from tasks.text.dedup import signature_row
@@ -81,7 +81,7 @@ class Cleaner:
         return result
 
     def _judge(self, document: Document, result: Result) -> None:
-        rules = self._identify(result)
+        rules = self._identify(document.url, result)
         if result.reason:
             return
         result.text, removed = clean_lines(result.text, rules, self._config.lines)
@@ -106,12 +106,16 @@ class Cleaner:
             return
         result.signature = signature_row(document.doc_id, result.text, found)
 
-    def _identify(self, result: Result) -> str:
+    def _identify(self, url: str, result: Result) -> str:
         """Set the language, drop what is in none of the kept ones; gives the language whose rules apply."""
         wanted = self._config.language
         found = language.shares(result.text, wanted.method, self._language_model)
         result.language, result.language_score = found[0]
         if not wanted.keep:
+            return rules_language(found)
+        named = language_in(url) if wanted.addresses == "refuse" else ""
+        if named and named not in wanted.keep:
+            result.reason, result.detail = "language_of_address", named
             return rules_language(found)
         share = language.share_in(found, wanted.keep)
         if share < wanted.min_share:

@@ -28,6 +28,13 @@ class LanguageConfig(StageConfig):
         ge=0,
         le=1,
     )
+    addresses: Literal["ignore", "refuse"] = Field(
+        "refuse",
+        title="Languages in addresses",
+        description="refuse: drop a page whose address names a language and region that is not kept, such as "
+        "/fr-FR/: an untranslated page of a French site is a copy of another page. Without effect where "
+        "every language is kept.",
+    )
     foreign_lines: Literal["keep", "remove"] = Field(
         "remove",
         title="Lines in other languages",

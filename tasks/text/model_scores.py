@@ -16,15 +16,12 @@ from numpy.typing import NDArray
 
 from tasks.text.config import ScoreConfig
 from tasks.text.dedup_units import Units, shingles
+from tasks.text.model_errors import ModelError
 
 BITS = 18
 """Hash bits: 262,144 weights, a megabyte."""
 
 Scorer = Callable[[str, Units], float]
-
-
-class ModelError(ValueError):
-    """A model file cannot be used; the message names it and says what is expected."""
 
 
 def load_scorer(config: ScoreConfig) -> Scorer:
