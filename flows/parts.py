@@ -15,7 +15,6 @@ from tasks.planning import active_plan
 from tasks.stage import PartFailure
 from tasks.web.sources import SourceRef, resolve_all
 
-
 Part = TypeVar("Part")
 
 

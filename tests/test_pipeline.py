@@ -1,0 +1,224 @@
+"""The whole chain on a real crawl: what it makes, what a second run does, what an edit sets off."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from flows.config import PipelineConfig
+from flows.loading import check
+from storage.artifacts import Artifact
+from storage.store import Store, open_store
+
+CONFIG: dict[str, Any] = {
+    "name": "chained",
+    "sources": ["pydoc:stdlib"],
+    "ingest": {"crawl": {"max_pages": 25}},
+    "tokenize": {"vocab_size": 400},
+    "train": {
+        "model": {"layers": 1, "heads": 1, "width": 16, "context": 32},
+        "steps": 12,
+        "batch_sequences": 2,
+        "schedule": {"warmup_steps": 2},
+        "held_out": {"every_steps": 6, "sequences": 2},
+        "hardware": {"threads": 1},
+    },
+    "evaluate": {
+        "samples": {"prompts": ["The "], "per_prompt": 1, "max_new_tokens": 8},
+        "memorization": {"windows": 4, "repeated": 2, "prefix_tokens": 8, "continuation_tokens": 4},
+    },
+}
+STAGES = [
+    "fetch",
+    "ingest",
+    "clean",
+    "deduplicate",
+    "hold_out",
+    "exclude",
+    "train_tokenizer",
+    "tokenize",
+    "pretrain",
+    "evaluate",
+    "register",
+]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # MLflow's own, of sqlalchemy and others
+    pytest.mark.filterwarnings("ignore::UserWarning:mlflow"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:mlflow"),
+]
+
+
+def config(**changes: Any) -> PipelineConfig:
+    from flows.presets import tiny
+
+    values = tiny().model_dump(mode="json")
+    for section, value in {**CONFIG, **changes}.items():
+        values[section] = {**values[section], **value} if isinstance(value, dict) else value
+    return check(values)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, prefect_api: None) -> Iterator[Path]:
+    """One home for the module, in which the pipeline has run once."""
+    path = tmp_path_factory.mktemp("pipeline") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODELMILL_HOME", str(path))
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}/mlflow/mlflow.db")
+        (path / "mlflow").mkdir(parents=True)
+        states = run(config())
+        assert states == dict.fromkeys(STAGES, "completed")
+        yield path
+
+
+def run(settings: PipelineConfig) -> dict[str, str]:
+    """Run the flow; gives each stage's state."""
+    from flows.pipeline import run_pipeline
+    from flows.runs import run_notes
+
+    run_pipeline(settings)
+    note = next(run_notes(open_store(), settings.name))
+    return {entry["stage"]: entry["state"] for entry in note["entries"]}
+
+
+def only(store: Store, kind: str) -> Artifact:
+    [artifact] = store.artifacts(kind)
+    return artifact
+
+
+def command(*arguments: str) -> str:
+    from flows.cli import app
+
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_second_run_finds_every_stage_cached(home: Path) -> None:
+    assert run(config()) == dict.fromkeys(STAGES, "cached")
+
+
+def test_explain_says_so_beforehand(home: Path) -> None:
+    from flows.explain import explain
+
+    assert {step.verdict for step in explain(config()).steps} == {"cached"}
+
+
+def test_explain_names_the_field_that_changed_and_what_follows(home: Path) -> None:
+    from flows.explain import explain
+
+    changed = config(train={**CONFIG["train"], "steps": 13})
+    steps = {step.stage: step for step in explain(changed).steps}
+    assert [name for name, step in steps.items() if step.verdict != "cached"] == [
+        "pretrain",
+        "evaluate",
+        "register",
+    ]
+    assert steps["pretrain"].reasons == ("config train.steps: 12 → 13",)
+
+
+def test_explain_names_the_code_module_that_changed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.explain import explain
+    from tasks import fingerprint
+
+    honest = fingerprint.code_digests("tasks.clean")
+    edited = {**honest, "tasks.text.quality_signals": "0" * 16}
+    real = fingerprint.code_digests
+    monkeypatch.setattr(
+        "tasks.stage.code_digests", lambda name: edited if name == "tasks.clean" else real(name)
+    )
+    steps = {step.stage: step for step in explain(config()).steps}
+    assert steps["clean"].reasons == ("code module tasks.text.quality_signals changed",)
+    assert steps["ingest"].verdict == "cached"
+    assert steps["deduplicate"].verdict == "depends"
+
+
+@pytest.mark.parametrize("stage", ["deduplicate", "tokenize"])
+def test_deleting_an_artifact_runs_that_stage_and_no_other(home: Path, stage: str) -> None:
+    shutil.rmtree(Path(only(open_store(), stage).uri))
+    assert run(config()) == {**dict.fromkeys(STAGES, "cached"), stage: "completed"}
+
+
+def test_a_shard_opens_with_datasets_and_so_does_the_set(home: Path) -> None:
+    shards = only(open_store(), "tokenize")
+    folder = open_store().open(shards)
+    whole = datasets.load_from_disk(str(folder))
+    training = [p.name for p in shards.parts if p.name.endswith(".arrow") and "held" not in p.name]
+    single = datasets.Dataset.from_file(str(folder / training[0]))
+    assert {"doc_id", "url", "source_sha256", "input_ids"} <= set(single.column_names)
+    assert len(whole) == shards.stats["documents"]
+    assert sum(len(ids) for ids in whole["input_ids"]) == shards.stats["tokens"]
+
+
+def test_the_ids_of_a_shard_are_one_mapped_array(home: Path) -> None:
+    from storage.token_shards import open_shard
+
+    shards = only(open_store(), "tokenize")
+    [name] = [p.name for p in shards.parts if p.name.endswith(".arrow") and "held" not in p.name]
+    before = pa.total_allocated_bytes()
+    view = open_shard(open_store().open(shards) / name)
+    assert view.ids.dtype == np.uint16
+    assert not view.ids.flags.owndata
+    assert pa.total_allocated_bytes() - before < 4096
+
+
+def test_held_out_documents_are_not_trained_on(home: Path) -> None:
+    from storage.documents import read_rows
+
+    store = open_store()
+    held = {
+        r["doc_id"] for r in read_rows(store.open(only(store, "hold_out")) / "heldout.parquet", ["doc_id"])
+    }
+    trained = set(datasets.load_from_disk(str(store.open(only(store, "tokenize"))))["doc_id"])
+    assert held
+    assert not held & trained
+
+
+def test_the_model_loads_in_transformers_and_its_tokenizer_gives_the_same_ids(home: Path) -> None:
+    from transformers import AutoTokenizer, GPT2LMHeadModel
+
+    store = open_store()
+    folder = store.open(only(store, "pretrain")) / "hf"
+    model, tokenizer = GPT2LMHeadModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    rows = datasets.load_from_disk(str(store.open(only(store, "tokenize"))))
+    assert model.config.vocab_size == only(store, "train_tokenizer").stats["vocab_size"]
+    assert tokenizer.decode(rows[0]["input_ids"][:-1]) != ""
+
+
+def test_why_and_lineage_follow_a_page_into_its_tokens(home: Path) -> None:
+    store = open_store()
+    row = datasets.load_from_disk(str(store.open(only(store, "tokenize"))))[0]
+    fates = json.loads(command("why", row["url"], "--json"))
+    tokens = [fate for fate in fates if fate["outcome"] == "tokens"]
+    assert tokens[0]["tokens"] == len(row["input_ids"])
+    model = only(store, "pretrain")
+    traced = json.loads(command("lineage", f"pretrain/{model.key}", "--url", row["url"], "--json"))
+    assert [fate["stage"] for fate in traced if fate["outcome"] == "present"][:2] == ["ingest", "clean"]
+
+
+def test_verify_names_the_shard_in_which_one_byte_was_flipped(home: Path) -> None:
+    store = open_store()
+    shards = only(store, "tokenize")
+    [name] = [p.name for p in shards.parts if p.name.endswith(".arrow") and "held" not in p.name]
+    path = store.open(shards) / name
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    try:
+        [damage] = store.verify(shards)
+        assert damage.path == str(path)
+    finally:
+        content[-100] ^= 1
+        path.write_bytes(content)
+    assert "all as committed" in command("verify")
+
+
+def test_gc_keeps_what_runs_and_models_need(home: Path) -> None:
+    assert "0 artifacts" in command("gc", "--grace-hours", "0")
