@@ -13,13 +13,29 @@ from collections.abc import Callable
 
 from flows.config import PipelineConfig
 from tasks.gpt.config import HeldOutConfig, ModelShape, OptimizerConfig, ScheduleConfig, TrainConfig
+from tasks.text.config import CleanConfig, LinesConfig
+from tasks.text.rules_config import FineWebConfig, RepetitionConfig
 from tasks.tokens.config import TokenizeConfig
+
+
+def reference_pages() -> CleanConfig:
+    """Cleaning for reference documentation: signatures and tables are short lines that repeat.
+
+    What repeats from page to page goes line by line in deduplication, so the rules against repetition
+    within a page, made for web pages, would only cost the pages that document the most.
+    """
+    return CleanConfig(
+        lines=LinesConfig(min_words_per_line=0),
+        repetition=RepetitionConfig(enabled=False),
+        fineweb=FineWebConfig(enabled=False),
+    )
 
 
 def tiny() -> PipelineConfig:
     """The documentation that every Python serves, and two minutes of training."""
     return PipelineConfig(
         name="modelmill-tiny",
+        clean=reference_pages(),
         tokenize=TokenizeConfig(vocab_size=4096),
         train=TrainConfig(
             model=ModelShape(layers=4, heads=3, width=192, context=256), steps=900, batch_sequences=4
