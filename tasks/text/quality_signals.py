@@ -7,7 +7,7 @@ They are kept beside the text, so that thresholds can be studied and changed wit
 
 | signal | what it is | whose |
 |---|---|---|
-| characters, words, lines | counts; words are estimated where no spaces separate them | Gopher |
+| characters, words, lines | counts; a word: a run of letters and digits, or 1.6 Chinese characters | Gopher |
 | mean_word_length | characters in what stands between spaces | Gopher |
 | hash_word_ratio, ellipsis_word_ratio | # and … (or ...) for each word | Gopher |
 | bullet_lines, ellipsis_lines | share of lines that begin, or end, so | Gopher |
@@ -70,10 +70,11 @@ def measure(text: str, language: str, found: Units | None = None) -> dict[str, f
     unspaced = min(1.0, alone / letters) if letters else 0.0
     profile = profile_of(judged_as(language, unspaced))
     split = units(text) if found is None else found
-    signals = {"characters": float(len(text)), "unspaced": unspaced}
+    words = max(0, len(split) - alone) + alone / profile.chars_per_word
+    signals = {"characters": float(len(text)), "words": words, "unspaced": unspaced}
     signals |= _words(kind, alone, profile)
     weight = profile.character_weight if unspaced else 1
-    signals |= _lines(text, profile, signals["words"])
+    signals |= _lines(text, profile, words)
     total = len(text) + (weight - 1) * alone
     signals |= _repeated_pieces(text, weight, total)
     if profile.sentence_marks:
@@ -82,7 +83,7 @@ def measure(text: str, language: str, found: Units | None = None) -> dict[str, f
     signals |= _shares_of_kinds(kind, letters)
     if profile.stop_words:
         signals["stop_words"] = float(_stop_words(text, split, profile))
-    scale = 1.0 if profile.spaced else len(split) / max(1.0, signals["words"])
+    scale = 1.0 if profile.spaced else len(split) / max(1.0, words)
     return signals | repetition(split.hashes, _weights(split, weight), scale, total)
 
 
@@ -91,7 +92,8 @@ def _count(bits: NDArray[Any]) -> int:
 
 
 def _words(kind: NDArray[np.uint8], alone: int, profile: Profile) -> dict[str, float]:
-    """Words are what spaces separate or, where none do, runs of letters and single characters."""
+    """Alphabetic words, and their length, among what spaces separate; where none do, among runs of letters
+    and digits, and single characters."""
     if profile.spaced:
         solid, letter = (kind & SPACE) == 0, (kind & LETTER) != 0
     else:
@@ -100,11 +102,8 @@ def _words(kind: NDArray[np.uint8], alone: int, profile: Profile) -> dict[str, f
     at = _starts(solid)
     lettered = _count(np.logical_or.reduceat(letter, at)) if len(at) else 0
     if not profile.spaced:
-        return {
-            "words": len(at) + alone / profile.chars_per_word,
-            "alpha_words": (lettered + alone) / max(1, len(at) + alone),
-        }
-    found = {"words": float(len(at)), "alpha_words": lettered / max(1, len(at))}
+        return {"alpha_words": (lettered + alone) / max(1, len(at) + alone)}
+    found = {"alpha_words": lettered / max(1, len(at))}
     if profile.word_length:
         found["mean_word_length"] = _count(solid) / max(1, len(at))
     return found
