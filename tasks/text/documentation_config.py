@@ -11,7 +11,7 @@ def documentation() -> CleanConfig:
 
     Of the standard library's pages (pydoc) the papers' limits keep 45 % and 14 % of their characters, these
     95 % and 87 %. What dropped most: duplicate lines and 5- to 10-grams (inherited methods, listed once a
-    class), pages of under 50 words, | and -- taken for words without a letter, few lines that end as sentences.
+    class), pages of under 50 words, | and -- as words without a letter, few lines that end as sentences.
     """
     return CleanConfig(
         lines=LinesConfig(min_words_per_line=0),
