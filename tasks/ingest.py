@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.artifacts import Artifact
-from storage.documents import PartWriter, read_rows
+from storage.documents import PartWriter, count_rows, read_rows
 from storage.schemas import DOCUMENTS, REJECTS
 from tasks.pool import Failure, map_isolated
 from tasks.stage import StageRun, stage
@@ -232,16 +232,16 @@ def reject(fault: Fault) -> dict[str, Any]:
 
 def _merge(run: StageRun, units: int) -> Counter[str]:
     """One file of documents and one of rejects from the units' files; how many rejects, by reason."""
-    reasons: Counter[str] = Counter()
     for kind, name, schema in (("documents", DOCUMENTS_FILE, DOCUMENTS), ("rejects", REJECTS_FILE, REJECTS)):
-        with PartWriter(run.path / name, schema) as merged:
-            for number in range(units):
-                for row in read_rows(run.path / ".units" / f"{number:06}.{kind}"):
-                    merged.write(row)
-                    if kind == "rejects":
-                        reasons[row["reason"]] += 1
-        run.rows[name] = merged.rows
-    return reasons
+        target, parts = run.path / name, [run.path / ".units" / f"{n:06}.{kind}" for n in range(units)]
+        target.unlink(missing_ok=True)
+        if units == 1:
+            os.link(parts[0], target)
+        else:
+            with PartWriter(target, schema) as merged:
+                merged.write_all(row for part in parts for row in read_rows(part))
+        run.rows[name] = count_rows(target)
+    return Counter(row["reason"] for row in read_rows(run.path / REJECTS_FILE, columns=["reason"]))
 
 
 def _judge(place: Place, documents: int, reasons: Counter[str], config: IngestConfig) -> None:

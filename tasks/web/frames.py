@@ -1,9 +1,9 @@
 """Frames: the independently compressed pieces of a file, each read with bounds, each able to fail alone.
 
 A WARC is a row of gzip members or zstd frames, one a record, so a broken one need not cost the next: after
-a fault the reader looks for the next start of a frame. fastwarc's own iterator reads 25 % faster but stops
-at the first broken record, and where a length is too long it hands on the following records' bytes as this
-one's; so the framing here is ours.
+a fault the reader looks for the next start of a frame. fastwarc's own iterator needs half the time (0.4 ms
+less for a page of 250 kB, of which extraction takes ten times that) but stops at the first broken record, and
+where a length is too long it hands on the following records' bytes as this one's; so the framing is ours.
 """
 
 from __future__ import annotations
