@@ -113,6 +113,34 @@ def test_only_what_decides_the_result_is_in_the_key(home, tmp_path):
     assert "tasks.web.crawl" not in ingest.recipe_for(ref, CONFIG).code
 
 
+MALFORMED = {
+    "nested": b"<html><body>" + b"<div>" * 200_000 + b"deep",
+    "unclosed": b"<html><body>" + b"<b <p <i " * 50_000,
+    "nulls": b"<html><body>\0\0<p>text</p>" * 100,
+    "one line": b"<html><body><p>" + b"word " * 1_000_000,
+    "pdf": b"%PDF-1.7\n" + bytes(range(256)) * 20,
+    "utf-16": "<html><body><p>text in sixteen bits</p></body></html>".encode("utf-16"),
+    "bytes": bytes(range(256)) * 50,
+    "entities": b"<html><body><p>" + b"&#xD800;&#0;&#x110000;&bogus;" * 5000,
+    "comment": b"<html><body><!--" + b"-" * 500_000,
+    "tables": b"<html><body>" + b"<table><tr><td>" * 20_000,
+    "attributes": b"<html><body><p " + b"a=b " * 200_000 + b">text</p>",
+}
+
+
+def test_every_malformed_page_costs_itself_alone(home, tmp_path):
+    head = b"Content-Type: text/html; charset=no-such-charset"
+    path = write_warc(tmp_path / "x.warc.gz", [article("first"), *MALFORMED.values(), article("last")], head)
+    artifact = ingested(str(path), CONFIG.model_copy(update={"max_failed_share": 1.0}))
+    documents, rejects = rows(artifact), rows(artifact, "rejects")
+    assert [documents[0]["title"], documents[-1]["title"]] == ["first", "last"]
+    assert len(documents) + len(rejects) == len(MALFORMED) + 2
+    for row in documents:
+        assert "\0" not in row["text"]
+        assert row["text"].encode("utf-8")
+    assert all(row["reason"].isidentifier() and row["detail"] for row in rejects)
+
+
 def test_a_truncated_warc_keeps_what_was_before_the_cut(home, tmp_path):
     path = write_warc(tmp_path / "x.warc.gz", [article(f"subject {i}") for i in range(6)])
     path.write_bytes(path.read_bytes()[:-60])

@@ -80,6 +80,7 @@ def test_a_glob_a_file_and_a_folder(folder):
         ("crawl:ftp://host/", "'ftp://host/' is no http"),
         ("pydoc:no_such_package", "no package 'no_such_package'"),
         ("hf://", "names no dataset"),
+        ("hf://a/b?splt=train", "option 'splt'; known are config, split"),
         ("cc://!", "is no crawl id"),
         ("cc://CC-MAIN-2024-22?files=none", "files is 'none'"),
         ("cc://CC-MAIN-2024-22?kind=wat", "kind is 'wat'"),
@@ -234,6 +235,18 @@ def test_a_dataset_on_disk_is_streamed(tmp_path, monkeypatch):
     assert [record.text for record in found] == ["row 0", "row 1", "row 2"]
     (tmp_path / "data/train.jsonl").write_text(rows[0])
     assert resolve(ref.uri, config)[0].fingerprint != ref.fingerprint
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_dataset_on_a_server_is_streamed(site, tmp_path):
+    (tmp_path / "served").mkdir()
+    lines = "\n".join(json.dumps({"text": f"row {i}"}) for i in range(1000))
+    (tmp_path / "served/rows.jsonl").write_text(lines)
+    site.serve_folder(tmp_path / "served")
+    config = IngestConfig(max_rows=2)
+    (ref,) = resolve(f"hf://json?data_files={site.url}/rows.jsonl", config)
+    found = list(read_source(Path(), ref.uri, ref.kind, config, 0, None, ref.name))
+    assert [(record.text, record.offset) for record in found] == [("row 0", 0), ("row 1", 1)]
 
 
 # --- remote files -----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import gzip
 import random
 import time
+import tracemalloc
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,6 +146,22 @@ def test_a_gigabyte_of_zeros_in_a_small_member_is_left_in_a_moment(tmp_path):
     found = said(read_bytes(tmp_path, gzip.compress(warc_record(0)) + bomb + gzip.compress(warc_record(2))))
     assert [name for name in found if name.isdigit()] == ["0", "1", "2"]
     assert time.monotonic() - started < 20
+
+
+def test_no_bomb_takes_memory(tmp_path):
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, 31)
+    megabyte = b"x" * 2**20
+    head = warc_record(1).replace(b"Content-Length: 1", b"Content-Length: 99999999")
+    in_header = squeeze.compress(b"WARC/1.1\r\n" + megabyte) + squeeze.flush(zlib.Z_FULL_FLUSH)
+    again = squeeze.compress(megabyte) + squeeze.flush(zlib.Z_FULL_FLUSH)
+    bodies = gzip.compress(head + megabyte * 100)
+    tracemalloc.start()
+    found = said(read_bytes(tmp_path, in_header + again * 200 + bodies + gzip.compress(warc_record(2))))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found[-1] == "2"
+    assert {"bad_header", "too_large"} <= set(found)
+    assert peak < 8 * 2**20
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd"])

@@ -16,6 +16,7 @@ from tasks.web.frames import FrameError, compression_of, open_frame, zstd_dictio
 from tasks.web.records import Fault, Record
 
 ROWS_AT_ONCE = 64
+DATASET_OPTIONS = ("config", "split", "revision", "data_files")
 
 
 def row_record(row: Any, number: int, source: str, config: IngestConfig) -> Record | Fault:
@@ -150,6 +151,8 @@ def parquet_groups(path: Path) -> int:
 def read_dataset(uri: str, name: str, config: IngestConfig) -> Iterator[Record | Fault]:
     """Rows of a Hugging Face dataset, streamed: ``hf://NAME-OR-FOLDER?config=…&split=train&revision=…``.
 
+    ``data_files`` names files or addresses for a loader (``hf://json?data_files=https://…/rows.jsonl``).
+
     Raises what ``datasets`` raises where the dataset cannot be had at all.
     """
     import datasets
@@ -158,6 +161,7 @@ def read_dataset(uri: str, name: str, config: IngestConfig) -> Iterator[Record |
     stream = datasets.load_dataset(
         path,
         options.get("config"),
+        data_files=options.get("data_files"),
         split=options.get("split", "train"),
         revision=options.get("revision"),
         streaming=True,
@@ -174,6 +178,11 @@ def read_dataset(uri: str, name: str, config: IngestConfig) -> Iterator[Record |
 
 
 def parse_dataset(uri: str) -> tuple[str, dict[str, str]]:
-    """``hf://owner/name?split=train`` as the dataset's name and its options."""
+    """``hf://owner/name?split=train`` as a name and options; ValueError where an option is not known."""
     parts = urlsplit(uri)
-    return parts.netloc + parts.path, dict(parse_qsl(parts.query))
+    options = dict(parse_qsl(parts.query))
+    unknown = sorted(set(options) - set(DATASET_OPTIONS))
+    if unknown:
+        known = ", ".join(DATASET_OPTIONS)
+        raise ValueError(f"{uri!r} has an option {unknown[0]!r}; known are {known}")
+    return parts.netloc + parts.path, options

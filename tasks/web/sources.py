@@ -157,7 +157,10 @@ def _pydoc(source: str, rest: str, config: IngestConfig, _: Fingerprints) -> lis
 
 
 def _dataset(source: str, rest: str, config: IngestConfig, fingerprints: Fingerprints) -> list[SourceRef]:
-    name, options = parse_dataset(source)
+    try:
+        name, options = parse_dataset(source)
+    except ValueError as error:
+        raise SourceError(str(error)) from None
     if not name.strip("/"):
         raise SourceError(f"{source!r} names no dataset; write hf://owner/name or hf:///path/to/folder")
     fingerprint = options.get("revision", "")
