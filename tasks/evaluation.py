@@ -60,7 +60,6 @@ def evaluate(
         training_text(run.open(shards)),
         config,
         step=lambda what: run.progress(next(done), STEPS, "measures", now=what),
-        find_personal_data=personal_data_finder(),
     )
     identity = evaluation_identity(heldout, config.held_out)
     results.report["evaluation"] = {
@@ -121,10 +120,6 @@ def read_per_document(path: Path) -> dict[str, list[Any]]:
     """The columns of a per_document.parquet."""
     columns: dict[str, list[Any]] = pq.read_table(path).to_pydict()
     return columns
-
-
-def personal_data_finder() -> Any:
-    return None
 
 
 def _stats(report: dict[str, Any], identity: str) -> dict[str, Any]:

@@ -111,7 +111,8 @@ def figures(report: Mapping[str, Any]) -> dict[str, float]:
         found[prefix] = row["all"]
         found |= {f"{prefix}.{language}": value for language, value in row["by_language"].items()}
     low, high = report["bits_per_byte"]["model"]["interval"]
-    found |= {"bits_per_byte_low": low, "bits_per_byte_high": high}
+    if low is not None:
+        found |= {"bits_per_byte_low": low, "bits_per_byte_high": high}
     for sample in ("training", "held_out", "repeated"):
         if sample in report.get("memorization", {}):
             found[f"extractable_{sample}"] = report["memorization"][sample]["share"]

@@ -19,6 +19,7 @@ from tasks.evals.ngram import KneserNey
 from tasks.evals.windows import plan_windows
 from tasks.gpt.export import load_hf, save_hf
 from tasks.gpt.model import GPT, GPTConfig
+from tasks.tokens.bpe import load as load_tokenizer
 
 CONTEXT = 32
 TEXTS = {
@@ -83,7 +84,7 @@ def by_transformers(folder: Path, text: str, overlap: float) -> float:
 @pytest.mark.parametrize("overlap", [0.0, 0.5])
 def test_equals_transformers_on_the_exported_folder(folder: Path, overlap: float) -> None:
     documents = choose(rows(), HeldOutConfig())
-    encoded = encode(documents, Tokenizer.from_file(str(folder / "tokenizer.json")), eos=0)
+    encoded = encode(documents, load_tokenizer(folder), eos=0)
     bits = model_bits(load_hf(folder), encoded, overlap=overlap, batch_tokens=100)
     expected = [by_transformers(folder, document.text, overlap) for document in documents]
     sizes = [len(text.encode()) for text in TEXTS.values()]
@@ -94,7 +95,7 @@ def test_equals_transformers_on_the_exported_folder(folder: Path, overlap: float
 
 def test_batches_do_not_change_the_figure(folder: Path) -> None:
     encoded = encode(
-        choose(rows(), HeldOutConfig()), Tokenizer.from_file(str(folder / "tokenizer.json")), eos=0
+        choose(rows(), HeldOutConfig()), load_tokenizer(folder), eos=0
     )
     model = load_hf(folder)
     one = model_bits(model, encoded, overlap=0.5, batch_tokens=1)
@@ -123,14 +124,14 @@ def test_every_token_is_predicted_once(lengths: list[int], context: int, overlap
 
 
 def test_special_tokens_in_text_are_text(folder: Path) -> None:
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = load_tokenizer(folder)
     documents = choose([{"doc_id": "0", "text": "a <|endoftext|> b"}], HeldOutConfig())
     assert 0 not in encode(documents, tokenizer, eos=0).ids[0].tolist()
 
 
 def test_baselines_are_measured_on_the_same_tokens(folder: Path) -> None:
     encoded = encode(
-        choose(rows(), HeldOutConfig()), Tokenizer.from_file(str(folder / "tokenizer.json")), eos=0
+        choose(rows(), HeldOutConfig()), load_tokenizer(folder), eos=0
     )
     training = np.concatenate([np.append(ids, 0) for ids in encoded.ids])
     unigram, trigram = (

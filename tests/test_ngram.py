@@ -1,7 +1,7 @@
 """Kneser-Ney baselines: real distributions, and the same figures as counting by hand."""
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -21,18 +21,14 @@ def by_hand(tokens: list[int], context: tuple[int, ...], token: int, vocab: int,
     for k, counts in enumerate(reversed(levels)):
         history = context[len(context) - k :] if k else ()
         n = Counter(counts.values())
-        d = {1: 0.5, 2: 1.0, 3: 1.5}
-        if all(n[i] for i in (1, 2, 3, 4)):
-            y = n[1] / (n[1] + 2 * n[2])
-            exact = {i: i - (i + 1) * y * n[i + 1] / n[i] for i in (1, 2, 3)}
-            d = exact if all(0 < exact[i] < i for i in exact) else d
-        following = defaultdict(int, {gram[-1]: c for gram, c in counts.items() if gram[:-1] == history})
+        d = n[1] / (n[1] + 2 * n[2]) if n[1] and n[2] else 0.5
+        following = {gram[-1]: c for gram, c in counts.items() if gram[:-1] == history}
         total = sum(following.values())
         if not total:
             continue
-        gamma = sum(d[min(c, 3)] for c in following.values()) / total
-        count = following[token]
-        share = (count - d[min(count, 3)]) / total if count else 0.0
+        gamma = d * len(following) / total
+        count = following.get(token, 0)
+        share = max(count - d, 0) / total
         probability = share + gamma * probability
     return probability
 

@@ -72,7 +72,7 @@ def summarize(
     """The figure over all documents and by slice, each with its interval.
 
     ``by_language``, ``by_domain`` and ``by_length`` hold the figures alone; ``slices`` has a row for each
-    with interval, documents and bytes.
+    with interval (null for a single document, of which nothing can be resampled), documents and bytes.
     """
     sizes = np.array([d.bytes for d in documents], dtype=np.float64)
     overall = _row("all", "all", bits, sizes, config)
@@ -100,8 +100,8 @@ def _row(kind: str, name: str, bits: Floats, sizes: Floats, config: BootstrapCon
         "slice": kind,
         "name": name,
         "bits_per_byte": round(interval.value, 6),
-        "low": round(interval.low, 6),
-        "high": round(interval.high, 6),
+        "low": round(interval.low, 6) if len(bits) > 1 else None,
+        "high": round(interval.high, 6) if len(bits) > 1 else None,
         "documents": len(bits),
         "bytes": int(sizes.sum()),
     }

@@ -105,10 +105,10 @@ class SamplesConfig(StageConfig):
         max_length=1_000,
     )
     per_prompt: int = Field(
-        2, title="Samples", description="Samples for each prompt, 1 to 1000.", ge=1, le=1_000
+        1, title="Samples", description="Samples for each prompt, 1 to 1000.", ge=1, le=1_000
     )
     max_new_tokens: int = Field(
-        80, title="Length", description="Most new tokens in a sample, 1 to 4096.", ge=1, le=4_096
+        64, title="Length", description="Most new tokens in a sample, 1 to 4096.", ge=1, le=4_096
     )
     temperature: float = Field(
         0.8, title="Temperature", description="0 always takes the likeliest token, 0 to 10.", ge=0, le=10
@@ -262,6 +262,13 @@ class GatePolicy(StageConfig):
         "one-sided, 0.5 to 0.9999.",
         ge=0.5,
         le=0.9999,
+    )
+    min_documents: int = Field(
+        5,
+        title="Documents",
+        description="Fewest held-out documents on which a model can be shown to be better, 2 to 1000000.",
+        ge=2,
+        le=10**6,
     )
     slices: list[Literal["language", "domain", "length"]] = Field(
         ["language"],

@@ -78,6 +78,8 @@ def judge(
         )
     comparison = _comparison(challenger, champion, policy, bootstrap)
     against = [_better(comparison["all"], policy), *_no_worse(comparison, policy)]
+    if comparison["all"]["documents"] < policy.min_documents:
+        against.insert(0, _too_few(comparison["all"]["documents"], policy.min_documents))
     failed = [check.says for check in against if not check.holds]
     decision: Decision = "candidate" if failed else "promoted"
     return Verdict(decision, failed or [c.says for c in against[:1]], [*checks, *against], comparison)
@@ -219,6 +221,11 @@ def _better(row: Mapping[str, float], policy: GatePolicy) -> Check:
         f"{row['probability']:.1%} of resamples, {policy.confidence:.1%} wanted"
     )
     return Check("better than the champion", holds, row["probability"], f">= {policy.confidence:g}", says)
+
+
+def _too_few(found: int, wanted: int) -> Check:
+    says = f"{found} held-out documents are too few to compare on: hold out {wanted} or more"
+    return Check("enough documents", False, found, f">= {wanted}", says)
 
 
 def _no_worse(comparison: Mapping[str, Any], policy: GatePolicy) -> list[Check]:

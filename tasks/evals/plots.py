@@ -24,8 +24,8 @@ def plot_slices(report: Mapping[str, Any], path: Path) -> None:
     axes = figure.subplots()
     places = list(range(len(names)))[::-1]
     errors = [
-        [max(v - a, 0) for v, a in zip(values, low, strict=True)],
-        [max(b - v, 0) for v, b in zip(values, high, strict=True)],
+        [0 if a is None else max(v - a, 0) for v, a in zip(values, low, strict=True)],
+        [0 if b is None else max(b - v, 0) for v, b in zip(values, high, strict=True)],
     ]
     axes.errorbar(values, places, xerr=errors, fmt="o", color=ACCENT, ecolor=ACCENT, capsize=3)
     for name, row in bits.items():

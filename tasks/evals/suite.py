@@ -15,6 +15,7 @@ from tasks.evals.bits_per_byte import Encoded, encode, model_bits, ngram_bits, p
 from tasks.evals.config import EvaluateConfig, ScoringHardware
 from tasks.evals.held_out import Document, EvaluationError
 from tasks.evals.ngram import KneserNey
+from tasks.evals.personal_data import find_pieces
 from tasks.evals.token_text import TokenText
 
 if TYPE_CHECKING:
@@ -82,7 +83,6 @@ def measure(
     config: EvaluateConfig,
     *,
     step: Step,
-    find_personal_data: samples.Finder | None = None,
 ) -> Results:
     """Measure everything that the configuration asks for, on held-out documents and training tokens.
 
@@ -107,7 +107,7 @@ def measure(
     step("samples")
     written = samples.write(subject.model, subject.tokenizer, subject.eos, config.samples)
     step("leaks")
-    report["samples"] = _leaks(written, training, subject, config, find_personal_data)
+    report["samples"] = _leaks(written, training, subject, config)
     if config.memorization.windows or config.memorization.repeated:
         report["memorization"] = memorization.audit(
             subject.model,
@@ -140,19 +140,14 @@ def _leaks(
     training: Sequence[TokenText],
     subject: Subject,
     config: EvaluateConfig,
-    find_personal_data: samples.Finder | None,
 ) -> dict[str, Any]:
     length = config.memorization.copy_tokens
-    found: dict[str, Any] = {
+    return {
         "count": len(written),
         "copies": samples.copies(written, training, subject.tokenizer, length),
         "copy_tokens": length,
+        "personal_data": samples.personal_data(written, training, subject.tokenizer, find_pieces),
     }
-    if find_personal_data is not None:
-        found["personal_data"] = samples.personal_data(
-            written, training, subject.tokenizer, find_personal_data
-        )
-    return found
 
 
 def _questions(subject: Subject, config: EvaluateConfig) -> dict[str, Any]:

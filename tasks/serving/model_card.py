@@ -99,14 +99,14 @@ def _evaluation(report: Mapping[str, Any]) -> str:
     confidence = f"{model['confidence']:.0%}"
     rows = [
         f"| {row['slice']} | {_cell(row['name'])} | {row['bits_per_byte']:.4f} | "
-        f"{row['low']:.4f} to {row['high']:.4f} | {row['documents']:,} | {row['bytes']:,} |"
+        f"{_interval(row['low'], row['high'])} | {row['documents']:,} | {row['bytes']:,} |"
         for row in model["slices"]
     ]
     baselines = [f"| {name} | {row['all']:.4f} |" for name, row in bits.items()]
     parts = [
         f"## Evaluation\n\nBits per byte on {model['documents']:,} held-out documents "
         f"({model['bytes']:,} bytes of UTF-8), lower is better: **{model['all']:.4f}** "
-        f"({confidence} interval {model['interval'][0]:.4f} to {model['interval'][1]:.4f}, bootstrap over "
+        f"({confidence} interval {_interval(*model['interval'])}, bootstrap over "
         f"documents). The n-gram models are interpolated Kneser-Ney on the same training tokens.",
         "| | bits per byte |\n|---|---|\n" + "\n".join(baselines),
         f"| slice | | bits per byte | {confidence} interval | documents | bytes |\n"
@@ -115,6 +115,10 @@ def _evaluation(report: Mapping[str, Any]) -> str:
         _leaks(report),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "unknown" if low is None or high is None else f"{low:.4f} to {high:.4f}"
 
 
 def _cell(text: str) -> str:

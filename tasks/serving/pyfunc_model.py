@@ -33,6 +33,7 @@ from typing import Any
 import mlflow
 import torch
 import torch.nn.functional as F
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModel
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
@@ -342,10 +343,13 @@ class _Predict:
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Continuations, or scores with ``task="score"``; see the top of this file."""
-        options = Options.read(params)
+        try:
+            options, prompts = Options.read(params), _strings(model_input)
+        except ValueError as error:  # a server answers this with 400 and the sentence
+            raise MlflowException.invalid_parameter_value(str(error)) from error
         if options.task == "score":
-            return self.generator.score(_strings(model_input))
-        return self.generator.generate(_strings(model_input), options)
+            return self.generator.score(prompts)
+        return self.generator.generate(prompts, options)
 
     def predict_stream(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """The continuation of one prompt, piece by piece."""
