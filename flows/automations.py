@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import cast
 from uuid import UUID
 
+import yaml
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
@@ -132,13 +133,25 @@ def put(client: SyncPrefectClient, automation: AutomationCore) -> None:
         client.update_automation(existing.id, automation.model_copy(update={"enabled": existing.enabled}))
 
 
+def as_yaml() -> str:
+    """The automation that needs no webhook, as a file for ``prefect automation create --from-file``."""
+    head = "# Made by `python -m flows.automations --yaml`.\n"
+    values = zombies().model_dump(mode="json", exclude_none=True)
+    values["trigger"]["expect"] = sorted(values["trigger"]["expect"])
+    return head + yaml.safe_dump(values, sort_keys=False, width=110)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the automations on the server that PREFECT_API_URL names."""
     parser = argparse.ArgumentParser(prog="python -m flows.automations", description=main.__doc__)
     parser.add_argument("--webhook", default="", help="post notifications to this address")
-    webhook = parser.parse_args(arguments).webhook
+    parser.add_argument("--yaml", action="store_true", help="print deploy/automations/silent-runs.yaml")
+    chosen = parser.parse_args(arguments)
+    if chosen.yaml:
+        print(as_yaml(), end="")
+        return
     with get_client(sync_client=True) as client:
-        for name in make(client, webhook):
+        for name in make(client, chosen.webhook):
             print(name)
 
 

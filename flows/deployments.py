@@ -4,8 +4,8 @@ A schedule's parameters replace a deployment's, they do not merge, so each deplo
 configuration. What a person changed in the Prefect pages (parameters, schedule, paused) is kept when the
 stack starts again; the form, the entry point and the limits follow the code.
 
-``python -m flows.deployments OPTIONS.json`` makes them for a stack, ``python -m flows.deployments --yaml``
-prints deploy/prefect.yaml.
+``python -m flows.deployments`` makes them on the server that PREFECT_API_URL names, with ``--yaml`` it prints
+deploy/prefect.yaml; the stack hands it its options as a file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import copy
 import importlib
 import logging
+import os
 import shlex
 import sys
 import time
@@ -116,17 +117,18 @@ def load_specs(options: StackOptions) -> list[Spec]:
 
 def deploy(client: SyncPrefectClient, specs: Sequence[Spec], options: StackOptions) -> list[str]:
     """Make or update the work pool and the deployments; gives their full names."""
-    ensure_pool(client)
+    if options.pool_type == "process":
+        ensure_pool(client, options.pool)
     return [_put(client, spec, options) for spec in specs]
 
 
-def ensure_pool(client: SyncPrefectClient) -> None:
+def ensure_pool(client: SyncPrefectClient, name: str = POOL) -> None:
     """Make the work pool of processes on this machine, unless it is there."""
     from prefect.workers.process import ProcessWorker
 
     template = ProcessWorker.get_default_base_job_template()
     pool = WorkPoolCreate(
-        name=POOL,
+        name=name,
         type="process",
         description="Runs as processes on the machine where `modelmill up` runs.",
         base_job_template=template,
@@ -146,7 +148,8 @@ def _put(client: SyncPrefectClient, spec: Spec, options: StackOptions) -> str:
         "parameter_openapi_schema": parameter_schema(flow).model_dump_for_openapi(),
         "enforce_parameter_schema": True,
         "tags": spec.tags,
-        "work_pool_name": POOL,
+        "work_pool_name": options.pool,
+        "work_queue_name": options.work_queue or None,
         "job_variables": job_variables(options),
         "concurrency_limit": spec.limit,
         "concurrency_options": ConcurrencyOptions(
@@ -173,9 +176,12 @@ def _put(client: SyncPrefectClient, spec: Spec, options: StackOptions) -> str:
 def job_variables(options: StackOptions) -> dict[str, Any]:
     """Where and by which command a run's process starts.
 
-    Without a command of its own a run would put its working directory first on ``sys.path``, where a folder
-    named ``datasets`` or ``flows`` would hide the installed one; it would also start another process first.
+    On Kubernetes the pool's job template says both. Elsewhere, without a command of its own, a run would put
+    its working directory first on ``sys.path``, where a folder named ``datasets`` or ``flows`` would hide the
+    installed one; it would also start another process first.
     """
+    if options.pool_type == "kubernetes":
+        return {}
     command = f"{shlex.quote(sys.executable)} -m prefect.engine"
     return {"working_dir": options.directory or str(Path.cwd()), "command": command}
 
@@ -262,17 +268,35 @@ def as_yaml(specs: Sequence[Spec]) -> str:
     return head + yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=110)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Make a stack's deployments and automations, or print them."""
+def parse(arguments: Sequence[str] | None) -> tuple[StackOptions, bool]:
+    """The options, and whether the file is only to be printed."""
     parser = argparse.ArgumentParser(prog="python -m flows.deployments", description=main.__doc__)
-    parser.add_argument("options", nargs="?", type=Path, help="the stack's options, a JSON file")
-    parser.add_argument("--yaml", action="store_true", help="print deploy/prefect.yaml")
-    chosen = parser.parse_args(arguments)
-    if chosen.yaml or chosen.options is None:
-        print(as_yaml(pipeline_specs(StackOptions())), end="")
-        return
-    options = StackOptions.model_validate_json(chosen.options.read_text(encoding="utf-8"))
+    parser.add_argument("options", nargs="?", type=Path, help="a stack's options, a JSON file")
+    parser.add_argument("--yaml", action="store_true", help="print deploy/prefect.yaml and make nothing")
+    parser.add_argument("--pool", default=POOL, help="the work pool")
+    parser.add_argument("--pool-type", default="process", choices=["process", "kubernetes"])
+    parser.add_argument("--work-queue", default="", help="a queue of the work pool, such as gpu")
+    parser.add_argument("--directory", default="", help="where runs take relative paths from")
+    parser.add_argument("--preset", default="tiny", help="the configuration that runs start from")
+    parser.add_argument("--config", default="", help="a YAML file over the preset")
+    parser.add_argument("--nightly", default="keep", choices=["keep", "on", "off"])
+    parser.add_argument("--cron", default="", help="when the nightly run starts, such as '0 3 * * *'")
+    parser.add_argument("--time-zone", default="", help="of the nightly run, such as Europe/Berlin")
+    parser.add_argument("--webhook", default="", help="post notifications to this address")
+    chosen = vars(parser.parse_args(arguments))
+    file, only_print = chosen.pop("options"), chosen.pop("yaml")
+    if file is not None:
+        return StackOptions.model_validate_json(file.read_text(encoding="utf-8")), only_print
+    return StackOptions(**chosen, external_prefect=os.environ.get("PREFECT_API_URL", "")), only_print
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the deployments and automations on the server that PREFECT_API_URL names, or print them."""
+    options, only_print = parse(arguments)
     specs = load_specs(options)
+    if only_print:
+        print(as_yaml(specs), end="")
+        return
     _ = [spec.full_name for spec in specs]  # imports while the servers start
     with get_client(sync_client=True) as client:
         wait_for_server(client)

@@ -28,6 +28,10 @@ class StackOptions(BaseModel):
     """API address of a Prefect server that is not the stack's own; empty: the stack starts one."""
     external_mlflow: str = ""
     """Address of an MLflow server that is not the stack's own; empty: the stack starts one."""
+    pool_type: Literal["process", "kubernetes"] = "process"
+    work_queue: str = ""
+    """Of the work pool; empty: its default one."""
+    pool: str = POOL
     runs_at_once: int = 2
     directory: str = ""
     """Where runs take relative paths from: the folder in which the stack was started."""
