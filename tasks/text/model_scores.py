@@ -2,12 +2,12 @@
 
 The linear model is logistic regression over the text's hashed units and pairs of units (words, or characters
 of scripts without spaces), kept as safetensors: ``weights`` float32[2**bits], ``bias`` float32[1], and its
-training's figures as metadata. ``python -m tasks.text.model_scores GOOD BAD OUT.safetensors`` trains one from
-two folders of text.
+training's figures as metadata. :mod:`tasks.text.score_training` trains one from two folders of text.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,7 +78,7 @@ class LinearModel:
         from safetensors.numpy import save_file
 
         tensors = {"weights": self.weights, "bias": np.array([self.bias], np.float32)}
-        save_file(tensors, path, metadata=about)
+        save_file(tensors, path, metadata={"about": json.dumps(about, sort_keys=True)})  # one key: no order
 
 
 def _fasttext(path: Path, label: str) -> Scorer:

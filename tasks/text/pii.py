@@ -2,12 +2,15 @@
 
 | kind | placeholder | what counts | what does not |
 |---|---|---|---|
-| email | <EMAIL> | name@host.tld | user@host (a shell prompt), documentation domains |
-| ip | <IP_ADDRESS> | public IPv4, IPv6 | private, loopback and documentation ranges, version 1.2.3.4 |
+| email | <EMAIL> | name@host.tld | user@host (a shell prompt), example.com, name@string.service, in a URL |
+| ip | <IP_ADDRESS> | public IPv4, IPv6 | private, loopback, documentation ranges; section 15.4.2.2 |
 | phone | <PHONE> | +CC numbers of 8 to 15 digits; (415) 555-2671; Chinese forms | bare digit runs |
 | id_number | <ID_NUMBER> | 18-digit Chinese resident ids with a real date and the right checksum | |
 | bank_card | <BANK_CARD> | 13 to 19 digits of a card issuer's prefix with the right Luhn digit | |
 | secret | <SECRET> | private keys, JWTs, tokens of AWS, GitHub, Google, Slack, Stripe, … | hashes, UUIDs |
+
+Judged by eye on all that it masked in 1,497 English web pages and 127 of a Chinese manual: of 150 phone
+numbers none was something else, of 150 email addresses 4 (made-up names in code), of 14 IP addresses none.
 
 The checks come after cheap look-ups (is there an @, a long digit run, a token's prefix), so that a page
 without any such thing costs little. Longer numbers are judged first: a resident id is no phone number.
@@ -44,7 +47,8 @@ _EMAIL = re.compile(
     r"(?![A-Za-z0-9_@-])"
 )
 _RESERVED_HOSTS = re.compile(
-    r"(?:^|\.)(?:example\.(?:com|org|net|edu)|localhost|local|example|invalid|test|internal|lan|localdomain)$",
+    r"(?:^|\.)(?:example\.(?:com|org|net|edu)|localhost|local|example|invalid|test|internal|lan|localdomain"
+    r"|service|socket|timer|target|mount|slice|scope|suffix)$",
     re.IGNORECASE,
 )
 _IPV4 = re.compile(r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\.?\d|[A-Za-z_-])")
@@ -69,11 +73,19 @@ _TOKEN = re.compile(
     r"|eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000}"
     r")(?![A-Za-z0-9])"
 )
+_PHONE_CONTEXT = re.compile(
+    r"[\u3400-\u9fff：]|tel|phone|mobile|cell|call|whatsapp|wechat|fax", re.IGNORECASE
+)
 _CARD_FORM = re.compile(r"\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -])\d{6}\2\d{4,5}")
 _TOKEN_HINTS = (
     "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "sk-", "k_live_",
     "k_test_", "xox", "AIza", "ya29.", "hf_", "npm_", "pypi-", "SG.", "LTAI", "AKID", "eyJ",
 )  # fmt: skip
+SMALL = 32
+"""Of four numbers that are all smaller, hardly any are an address: section 15.4.2.2, version 1.9.7.1. The few
+that are (8.8.8.8, 1.1.1.1) are public services."""
+CONTEXT = 30
+"""Characters before an 11-digit number in which something must speak of phones or Chinese."""
 
 
 def mask(text: str, config: PiiConfig) -> tuple[str, dict[str, int]]:
@@ -140,7 +152,7 @@ def _emails(text: str, counts: dict[str, int]) -> str:
             start -= 1
         while start < at and text[start] in ".+-":
             start += 1
-        found = _EMAIL.match(text, start)
+        found = _EMAIL.match(text, start) if text[start - 1 : start] != "/" else None
         if found and _is_email(found):
             counts[EMAIL] = counts.get(EMAIL, 0) + 1
             pieces += [text[done:start], PLACEHOLDERS[EMAIL]]
@@ -155,7 +167,7 @@ def _is_email(found: re.Match[str]) -> bool:
 
 
 def _is_public_ip(found: re.Match[str]) -> bool:
-    if _glued(found, "_.:-"):
+    if _glued(found, "_.:-/"):
         return False
     try:
         address = ipaddress.ip_address(found[0])
@@ -163,12 +175,10 @@ def _is_public_ip(found: re.Match[str]) -> bool:
         return False
     if not address.is_global or address.is_multicast:
         return False
-    if address.version == 4:
-        before = found.string[max(0, found.start() - 12) : found.start()]
-        return not (
-            _VERSION_BEFORE.search(before) or found[0].startswith(("0.", "1.0.", "1.1.", "2.0.", "3.0."))
-        )
-    return len(found[0]) >= 9
+    if address.version == 6:
+        return len(found[0]) >= 9
+    before = found.string[max(0, found.start() - 12) : found.start()]
+    return max(address.packed) >= SMALL and not _VERSION_BEFORE.search(before)
 
 
 def _glued(found: re.Match[str], marks: str) -> bool:
@@ -189,8 +199,13 @@ def _numbers(text: str, config: PiiConfig, counts: dict[str, int]) -> str:
             before and (before in "_.,/=#$€£¥%&-" or (before.isascii() and before.isalnum()))
         ):
             continue
+        if text[start] == "(" and ")" not in found[0]:
+            start += 1
         written = text[start : found.end()]
-        if kind := _kind_of_number(written, config):
+        kind = _kind_of_number(written, config)
+        if kind == PHONE and len(written) == 11 and written.isdigit():
+            kind = PHONE if _PHONE_CONTEXT.search(text, max(0, start - CONTEXT), start) else ""
+        if kind:
             counts[kind] = counts.get(kind, 0) + 1
             pieces += [text[done:start], PLACEHOLDERS[kind]]
             done = found.end()

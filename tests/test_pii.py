@@ -1,0 +1,122 @@
+"""Personal data: what is masked, as what, and what only looks like it."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.text.config import PiiConfig
+from tasks.text.pii import PLACEHOLDERS, mask
+from tasks.text.pii_numbers import is_bank_card, is_resident_id, luhn
+
+ALL = PiiConfig()
+
+MASKED = {
+    "email": [
+        "Write to jane.doe+news@mail.server.co.uk.",
+        "邮箱：zhang_san@qq.com，谢谢",
+        "mailto:info@site.io",
+    ],
+    "phone": [
+        "+86 138 0013 8000",
+        "电话13800138000联系",
+        "手机：138-0013-8000。",
+        "tel. 13912345678",
+        "010-62551234",
+        "(0571) 8765 4321",
+        "0755-86013388",
+        "(415) 555-2671",
+        "Call 415-555-2671 today",
+        "+44 20 7946 0958",
+        "+49 (0)9546-9223-20",
+        "(+1) 650 534-0325",
+    ],
+    "ip": ["from 130.89.148.77,", "2606:4700:4700::1111", "Host:212.94.201.10"[5:]],
+    "id_number": ["身份证号11010519491231002X。", "ID 440308199901101512"],
+    "bank_card": [
+        "4111 1111 1111 1111",
+        "卡号：6222021234567890128",
+        "5500-0000-0000-0004",
+        "3782 822463 10005",
+    ],
+    "secret": [
+        "key=AKIAIOSFODNN7EXAMPLE",
+        "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+        "sk-proj-abcDEF123456abcDEF123456abcDEF",
+        "xoxb-123456789012-abcdefGHIJKL",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nAbc=\n-----END RSA PRIVATE KEY-----",
+    ],
+}
+KEPT = [
+    "root@localhost",
+    "name@example.com",
+    "systemctl start mail@user.service",
+    "https://lists.example.net/r/x.123@host.org",
+    "git@github",
+    "127.0.0.1, 192.168.1.20 and 10.0.0.1, and 2001:db8::1",
+    "Section 15.4.2.2. Registration",
+    "version 2.35.1.100",
+    "openresty/1.9.27.133",
+    "10:20:30 and 12:34:56:78",
+    "2024-01-02 10:20:30",
+    "ISBN 978-7-111-11111-1",
+    "3.14159265358979",
+    "order 16907720011",
+    '"id":"16031489011"',
+    "1234567890123456",
+    "110105194913310021",
+    "a commit 9fceb02d0ae598e95dc970b74767f19372d61af8",
+    "550e8400-e29b-41d4-a716-446655440000",
+    "sk-learn-is-a-nickname-of-a-library",
+    "1990-2000-2010",
+    "$ 415-555-2671"[:5],
+    "1,234,567.89",
+    "第 12.1.1.3 节",
+]
+
+
+@pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in MASKED.items() for text in texts])
+def test_is_masked_as_its_kind(kind: str, text: str) -> None:
+    masked, counts = mask(text, ALL)
+    assert counts == {kind: 1}
+    assert PLACEHOLDERS[kind] in masked
+    assert mask(masked, ALL) == (masked, {})
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_what_only_looks_like_it_stays(text: str) -> None:
+    assert mask(text, ALL) == (text, {})
+
+
+def test_what_stands_around_it_stays() -> None:
+    assert mask("Call (+18777804236), or me@site.io.", ALL)[0] == "Call (<PHONE>), or <EMAIL>."
+
+
+@pytest.mark.parametrize("kind", MASKED)
+def test_each_kind_can_be_switched_off(kind: str) -> None:
+    text = MASKED[kind][0]
+    assert mask(text, PiiConfig.model_validate({kind: False})) == (text, {})
+    assert mask(text, PiiConfig(enabled=False)) == (text, {})
+
+
+def test_checksums() -> None:
+    assert is_resident_id("11010519491231002X")
+    assert not is_resident_id("110105194912310021")
+    assert not is_resident_id("11010519491331002X")
+    assert luhn("4111111111111111")
+    assert not luhn("4111111111111112")
+    assert not is_bank_card("9111111111111111")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.characters(codec=None), max_size=200))
+def test_any_text_is_only_changed_where_it_is_counted(text: str) -> None:
+    masked, counts = mask(text, ALL)
+    assert (masked == text) == (not counts)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="0123456789 .-+()@:ax/电", max_size=120))
+def test_masking_twice_is_masking_once(text: str) -> None:
+    once, counts = mask(text, ALL)
+    assert sum(once.count(placeholder) for placeholder in PLACEHOLDERS.values()) == sum(counts.values())
