@@ -210,14 +210,16 @@ def test_any_bytes_read_as_rows(tmp_path_factory, data, packing):
 def test_a_folder_of_pages(folder):
     (folder / "site/z.html").write_bytes(b"%PDF-1.4")
     (folder / "site/empty.html").write_bytes(b"")
+    (folder / "site/packed.html.gz").write_bytes(gzip.compress(b"<p>Hello from a member.</p>"))
     found = list(read_records(folder / "site", "html", CONFIG))
     assert [getattr(r, "reason", r.url) for r in found] == [
         "empty",
+        "file:///site/packed.html.gz",
         "file:///site/x.html",
         "file:///site/y.htm",
         "not_html",
     ]
-    assert list(read_records(folder / "site", "html", CONFIG, 1, 3)) == found[1:3]
+    assert list(read_records(folder / "site", "html", CONFIG, 1, 4)) == found[1:4]
 
 
 # --- datasets ---------------------------------------------------------------------------------------------
@@ -291,6 +293,15 @@ def test_a_file_that_changes_under_the_download_is_begun_again(site, tmp_path, m
     site.pages["/f.jsonl"] = changing
     download(f"{site.url}/f.jsonl", tmp_path / "f.jsonl", LOCAL)
     assert (tmp_path / "f.jsonl").read_bytes() == b"b" * 2600
+
+
+def test_a_server_without_ranges_gives_the_whole_file(site, tmp_path, page, monkeypatch):
+    monkeypatch.setattr("tasks.web.download.PIECE", 1000)
+    data = os.urandom(300_000)
+    site.pages["/f.parquet"] = page(data, headers={"Content-Type": "application/octet-stream"})
+    small = LOCAL.model_copy(update={"max_page_bytes": 1024})
+    assert download(f"{site.url}/f.parquet", tmp_path / "f.parquet", small) == "300000"
+    assert (tmp_path / "f.parquet").read_bytes() == data
 
 
 def test_a_file_that_is_gone_or_private_is_no_matter_of_retries(site, tmp_path):

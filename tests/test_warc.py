@@ -226,6 +226,9 @@ def test_a_zstd_file_may_bring_its_dictionary(tmp_path):
     first = (0x184D2A5D).to_bytes(4, "little") + len(raw).to_bytes(4, "little") + raw
     data = first + b"".join(squeeze.compress(record) for record in samples[:4])
     assert said(read_bytes(tmp_path, data)) == ["0", "1", "2", "3"]
+    path = tmp_path / "file.warc"
+    parts = [record for start, end in units(path, 100) for record in read_warc(path, LIMITS, start, end)]
+    assert parts == list(read_warc(path, LIMITS))
 
 
 @pytest.mark.parametrize("unit_bytes", [1, 700, 5000])

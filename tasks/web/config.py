@@ -247,7 +247,8 @@ class IngestConfig(StageConfig):
 
     def for_files(self) -> CrawlConfig:
         """What of the crawl's settings a download of one file depends on, so that others do not matter."""
-        kept = {"user_agent", "max_redirects", "retries", "allow_hosts", "max_age_hours", "backoff_seconds"}
+        kept = {"user_agent", "max_redirects", "retries", "allow_hosts", "page_seconds", "max_seconds"}
+        kept |= {"max_age_hours", "backoff_seconds"}
         return CrawlConfig(**{name: getattr(self.crawl, name) for name in kept})
 
     @property

@@ -44,13 +44,13 @@ class CrawlStore:
             found = read_record(open_frame(file, "gzip", offset), self._limits)
         return _as_sent(found) if isinstance(found, WarcRecord) else None
 
-    def conditions(self, url: str) -> list[tuple[str, str]]:
+    def conditions(self, url: str) -> dict[str, str]:
         """Headers that ask for the page only if it is not the one stored."""
         entry = self._known.get(url)
         if entry is None:
-            return []
-        named = [("If-None-Match", entry.etag), ("If-Modified-Since", entry.modified)]
-        return [(name, value) for name, value in named if value]
+            return {}
+        named = {"If-None-Match": entry.etag, "If-Modified-Since": entry.modified}
+        return {name: value for name, value in named.items() if value}
 
     def take(self, response: Response) -> HttpResponse:
         """Store a response, as a revisit where its page is the one stored earlier; the page, decoded.

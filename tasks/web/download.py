@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from tasks.web.config import CrawlConfig
-from tasks.web.fetch import RETRY_STATUSES, Fetcher, FetchError, Response
+from tasks.web.fetch import RETRY_STATUSES, Fetcher, FetchError, Response, Want
 from tasks.web.urls import canonical_url
 
-PIECE = 8 * 2**20
+PIECE = 4 * 2**20
 """Bytes asked for at once: what a broken connection costs."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
-Headers = Sequence[tuple[str, str]]
 Tell = Callable[[float, float | None, str], None]
 
 
@@ -46,7 +45,7 @@ def download(
 
 async def _small(url: str, config: CrawlConfig, limit: int) -> bytes:
     async with Fetcher(config) as fetcher:
-        answer = await _get(fetcher, url, (), limit)
+        answer = await _get(fetcher, url, Want(limit=limit))
         if answer.status != 200:
             raise _refusal(url, answer.status)
         return answer.body
@@ -58,11 +57,11 @@ async def _download(url: str, path: Path, config: CrawlConfig, tell: Tell, known
     async with Fetcher(config) as fetcher:
         while True:
             have = partial.stat().st_size if partial.exists() else 0
-            headers = [("Range", f"bytes={have}-{have + PIECE - 1}"), ("Accept-Encoding", "identity")]
+            headers = {"Range": f"bytes={have}-{have + PIECE - 1}", "Accept-Encoding": "identity"}
             if known and not have:
-                headers.append(("If-None-Match", known))
-            answer = await _get(fetcher, url, headers, max(PIECE, config.max_page_bytes))
-            if answer.status == 304 or (known and answer.status in (200, 206) and _version(answer) == known):
+                headers["If-None-Match"] = known
+            answer = await _get(fetcher, url, Want(headers=headers, limit=PIECE, sink=partial))
+            if answer.status == 304:
                 return None
             if answer.status == 416 and have:
                 break  # all of it is here
@@ -76,8 +75,9 @@ async def _download(url: str, path: Path, config: CrawlConfig, tell: Tell, known
                 continue
             version = found
             note.write_text(version)
-            with partial.open("wb" if whole else "ab") as file:
-                file.write(answer.body)
+            if not whole:
+                with partial.open("ab") as file:
+                    file.write(answer.body)
             have, total = partial.stat().st_size, _total(answer)
             tell(have / 2**20, total / 2**20 if total else None, "MB")
             if whole or (total is not None and have >= total):
@@ -87,11 +87,11 @@ async def _download(url: str, path: Path, config: CrawlConfig, tell: Tell, known
     return version
 
 
-async def _get(fetcher: Fetcher, url: str, headers: Headers, limit: int) -> Response:
+async def _get(fetcher: Fetcher, url: str, want: Want) -> Response:
     """A response with redirects followed; each is checked as the first address is."""
     try:
         for _ in range(fetcher.config.max_redirects + 1):
-            answer = await fetcher.get(url, headers=headers, limit=limit)
+            answer = await fetcher.get(url, want)
             target = canonical_url(answer.headers.get("location", ""), url)
             if answer.status not in REDIRECTS or not target:
                 return answer
@@ -108,12 +108,15 @@ def _refusal(url: str, status: int) -> Exception:
 
 
 def _version(answer: Response) -> str:
+    """The entity tag, or what else the server says of the version; empty where it says nothing."""
     headers = answer.headers
     return headers.get("etag") or f"{headers.get('last-modified', '')} {_total(answer) or ''}".strip()
 
 
 def _total(answer: Response) -> int | None:
+    headers = answer.headers
     if answer.status == 206:
-        found = re.fullmatch(r"bytes \d+-\d+/(\d+)", answer.headers.get("content-range", ""))
+        found = re.fullmatch(r"bytes \d+-\d+/(\d+)", headers.get("content-range", ""))
         return int(found[1]) if found else None
-    return len(answer.body)
+    length = headers.get("content-length", "")
+    return int(length) if length.isdigit() else None

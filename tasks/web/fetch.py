@@ -6,11 +6,12 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -82,6 +83,28 @@ class Response:
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What is wanted of a response."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Sent beside, or instead of, the usual ones."""
+    accept: Accept = lambda _status, _headers: True
+    limit: int = 0
+    """Bytes of the body, as sent; 0 for the config's bound on pages."""
+    cut: bool = False
+    """Whether a longer body is cut at the limit; else it is a FetchError."""
+    sink: Path | None = None
+    """File that takes the body of a 200 piece by piece, without a limit."""
+
+
+WANT = Want()
+_HEADERS = {
+    "Accept": "text/html,application/xhtml+xml,text/plain;q=0.8,application/xml;q=0.7,*/*;q=0.1",
+    "Accept-Encoding": "gzip, deflate, br",
+}
+
+
 class HostGate:
     """Turns at hosts: so many requests at once, so long between their starts."""
 
@@ -128,26 +151,18 @@ class Fetcher:
     ) -> None:
         await self._pool.aclose()
 
-    async def get(
-        self,
-        url: str,
-        *,
-        headers: Iterable[tuple[str, str]] = (),
-        accept: Accept = lambda _status, _headers: True,
-        limit: int | None = None,
-        cut: bool = False,
-    ) -> Response:
-        """Fetch one address without following redirects; a body over ``limit`` bytes fails, or is cut there.
+    async def get(self, url: str, want: Want = WANT) -> Response:
+        """Fetch one address without following redirects.
 
         Tried again, with growing waits, where that can help. Raises FetchError: ``refused_address``,
-        ``timed_out``, ``network``, ``too_large``.
+        ``timed_out``, ``network``, ``bad_url``, ``too_large``.
         """
         last: Response | FetchError = FetchError("network", "not tried")
         for attempt in range(self.config.retries + 1):
             if attempt:
                 await asyncio.sleep(self._wait(attempt, last))
             async with self.gate.turn(host_of(url)):
-                last = await self._attempt(url, headers, accept, limit or self.config.max_page_bytes, cut)
+                last = await self._attempt(url, want)
             if isinstance(last, Response) and last.status not in RETRY_STATUSES:
                 return last
             if isinstance(last, FetchError) and last.reason not in ("network", "timed_out"):
@@ -156,12 +171,10 @@ class Fetcher:
             raise last
         return last
 
-    async def _attempt(
-        self, url: str, headers: Iterable[tuple[str, str]], accept: Accept, limit: int, cut: bool
-    ) -> Response | FetchError:
+    async def _attempt(self, url: str, want: Want) -> Response | FetchError:
         try:
-            async with asyncio.timeout(self.config.page_seconds):
-                return await self._once(url, headers, accept, limit, cut)
+            async with asyncio.timeout(self.config.page_seconds) as deadline:
+                return await self._once(url, want, deadline)
         except FetchError as error:
             return error
         except TimeoutError:
@@ -172,25 +185,26 @@ class Fetcher:
                     return FetchError(reason, f"{type(error).__name__} {error}".strip())
             raise
 
-    async def _once(
-        self, url: str, headers: Iterable[tuple[str, str]], accept: Accept, limit: int, cut: bool
-    ) -> Response:
-        request = [
-            ("User-Agent", self.config.user_agent),
-            ("Accept", "text/html,application/xhtml+xml,text/plain;q=0.8,application/xml;q=0.7,*/*;q=0.1"),
-            ("Accept-Encoding", "gzip, deflate, br"),
-            *headers,
-        ]
+    async def _once(self, url: str, want: Want, deadline: asyncio.Timeout) -> Response:
+        headers = {"User-Agent": self.config.user_agent, **_HEADERS, **want.headers}
         seconds = self.config.page_seconds
         wait = {"connect": min(CONNECT_S, seconds), "read": seconds, "write": seconds}
-        async with self._pool.stream("GET", url, headers=request, extensions={"timeout": wait}) as answer:
+        request = self._pool.stream("GET", url, headers=[*headers.items()], extensions={"timeout": wait})
+        async with request as answer:
             fields = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.headers)
             reason = bytes(answer.extensions.get("reason_phrase", b"")).decode("latin-1")
             found = Response(url, answer.status, reason, fields, b"", datetime.now(UTC))
-            if not accept(found.status, found.headers):
-                return Response(url, found.status, reason, fields, b"", found.date, body_left=True)
-            body = await _body(answer, limit, cut)
-            return Response(url, found.status, reason, fields, body, found.date)
+            if not want.accept(found.status, found.headers):
+                return replace(found, body_left=True)
+            if want.sink is not None and found.status == 200:
+                deadline.reschedule(asyncio.get_running_loop().time() + self.config.max_seconds)
+                with want.sink.open("wb") as file:
+                    async for piece in answer.aiter_stream():
+                        file.write(piece)
+                return replace(found, body_left=True)
+            return replace(
+                found, body=await _body(answer, want.limit or self.config.max_page_bytes, want.cut)
+            )
 
     def _wait(self, attempt: int, last: Response | FetchError) -> float:
         if isinstance(last, Response):

@@ -200,7 +200,9 @@ def zstd_dictionary(file: BinaryIO) -> tuple[bytes, int]:
     return bytes(data), 8 + length
 
 
-def find_frame(file: BinaryIO, compression: Compression, start: int, opening: bytes, end: int) -> int | None:
+def find_frame(
+    file: BinaryIO, compression: Compression, start: int, opening: bytes, end: int, dictionary: bytes = b""
+) -> int | None:
     """First byte in ``start`` to ``end`` at which a frame starts whose content begins with ``opening``.
 
     The magic alone occurs by chance once in 16 MB of compressed data, hence the look inside.
@@ -210,7 +212,7 @@ def find_frame(file: BinaryIO, compression: Compression, start: int, opening: by
         if compression == "plain":
             return offset
         try:
-            if open_frame(file, compression, offset).read().startswith(opening):
+            if open_frame(file, compression, offset, dictionary).read().startswith(opening):
                 return offset
         except FrameError:
             continue

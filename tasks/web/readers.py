@@ -10,13 +10,12 @@ from tasks.web.crawl_index import INDEX, read_entry, read_index
 from tasks.web.payload import PayloadError, checked_type, to_record
 from tasks.web.records import Fault, ReadLimits, Record
 from tasks.web.rows import parquet_groups, read_dataset, read_jsonl, read_parquet
+from tasks.web.sitemaps import unpacked
 from tasks.web.warc import WarcRecord, read_warc, units
 
-HTML_SUFFIXES = frozenset({".html", ".htm", ".xhtml"})
 FILES_A_UNIT = 512
 KIND_OF_SUFFIX = {
     ".warc": "warc",
-    ".arc": "warc",
     ".wet": "wet",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -108,7 +107,7 @@ def html_files(path: Path) -> list[Path]:
     """The HTML files of a folder (or the one file), sorted."""
     if path.is_file():
         return [path]
-    return sorted(found for found in path.rglob("*") if found.suffix.lower() in HTML_SUFFIXES)
+    return sorted(found for found in path.rglob("*") if kind_of(found.name) == "html" and found.is_file())
 
 
 def _html(path: Path, name: str, limits: ReadLimits, start: int, end: int | None) -> Iterator[Record | Fault]:
@@ -129,4 +128,4 @@ def _page_bytes(file: Path, limits: ReadLimits) -> bytes:
     size = file.stat().st_size
     if size > limits.record_bytes:
         raise PayloadError("too_large", f"{size} bytes, {limits.record_bytes} allowed")
-    return file.read_bytes()
+    return unpacked(file.read_bytes(), limits.record_bytes)

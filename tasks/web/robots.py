@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from protego import Protego
 
-from tasks.web.fetch import Fetcher, FetchError
+from tasks.web.fetch import Fetcher, FetchError, Want
 from tasks.web.urls import canonical_url, host_of, unique
 
 MAX_ROBOTS_BYTES = 500 * 2**10
@@ -70,7 +70,7 @@ class Robots:
         url = f"{site}/robots.txt"
         try:
             for _ in range(MAX_REDIRECTS + 1):
-                answer = await self._fetcher.get(url, limit=MAX_ROBOTS_BYTES, cut=True)
+                answer = await self._fetcher.get(url, Want(limit=MAX_ROBOTS_BYTES, cut=True))
                 target = canonical_url(answer.headers.get("location", ""), url)
                 if answer.status not in (301, 302, 303, 307, 308) or not target:
                     break

@@ -66,21 +66,20 @@ def read_warc(
         offset: int | None = max(start, first)
         stop = size if end is None else min(end, size)
         if start and offset is not None:
-            offset = find_frame(file, compression, offset, b"WARC/", stop)
+            offset = find_frame(file, compression, offset, b"WARC/", stop, dictionary)
         while offset is not None and offset < stop:
             offset = yield from _read_frame(file, compression, offset, stop, limits, dictionary)
 
 
 def _packing(path: Path) -> Compression:
-    """A WARC's compression; where its first bytes are damaged, that of the first record or frame in it."""
+    """A WARC's compression; where its first bytes are damaged, that of most of what starts in it."""
     found = compression_of(path)
+    if found != "plain":
+        return found
     with path.open("rb") as file:
         head = file.read(_DAMAGED_HEAD)
-    if found != "plain" or head.startswith(b"WARC/"):
-        return found
     marks: dict[Compression, bytes] = {"plain": b"WARC/1.", "gzip": GZIP_MAGIC, "zstd": ZSTD_MAGIC}
-    places = {name: head.find(mark) for name, mark in marks.items() if mark in head}
-    return min(places, key=lambda name: places[name], default=found)
+    return max(marks, key=lambda name: head.count(marks[name]))  # of equals the first, plain
 
 
 def _read_frame(
@@ -93,10 +92,10 @@ def _read_frame(
         yield from reader.records()
     except FrameError as error:
         yield Fault("", offset, error.reason, error.detail)
-        return find_frame(file, compression, offset + 1, b"WARC/", file.seek(0, 2))
+        return find_frame(file, compression, offset + 1, b"WARC/", file.seek(0, 2), dictionary)
     following = offset + frame.consumed
     if reader.broken:
-        return find_frame(file, compression, following, b"WARC/", file.seek(0, 2))
+        return find_frame(file, compression, following, b"WARC/", file.seek(0, 2), dictionary)
     return following
 
 
