@@ -303,3 +303,9 @@ def test_the_unit_gives_runs_the_time_that_the_stack_gives_them() -> None:
     found = re.search(r"TimeoutStopSec=(\d+)", unit)
     assert found
     assert int(found[1]) >= RUN_GRACE_S + 2 * SERVER_GRACE_S
+
+
+def test_databases_are_named_with_their_drivers() -> None:
+    """SQLAlchemy takes psycopg 3 where none is named, which nothing here installs."""
+    for path in (DEPLOY / "README.md", DEPLOY / "compose.yaml"):
+        assert not re.search(r"postgresql://", path.read_text()), path

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows.announcements import announce
 from flows.deployments import Spec
 from flows.stack_options import StackOptions
+from storage.store import open_store
 
 
 class TrainConfig(BaseModel):
@@ -32,7 +33,8 @@ class MiniConfig(BaseModel):
 
 @flow(name="mini")
 def mini(config: MiniConfig) -> str:
-    """Sleeps, announces a model, and gives its name."""
+    """Leaves a note in the store, sleeps, announces a model, and gives its name."""
+    open_store().write_note(f"refs/{config.name}", {"seconds": config.train.seconds})
     time.sleep(config.train.seconds)
     if config.name == "fail":
         raise ValueError('the run was told to "fail"')
