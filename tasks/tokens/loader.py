@@ -26,7 +26,7 @@ Ints = NDArray[np.int64]
 Ids = NDArray[np.uint16]
 
 CHUNK = 4096
-"""Positions whose windows are computed at once: half a millisecond, and memory of 32 kB."""
+"""Positions whose windows are computed at once, at most: half a millisecond, and memory of 64 kB."""
 BLOCK_WINDOWS = 1024
 POOL_BLOCKS = 2**20
 """So many that everything at hand is one pool; remote shards ask for fewer."""
@@ -231,8 +231,9 @@ class Loader:
     def _look_up(self, first: int, stop: int) -> tuple[Ints, Ints]:
         """First token in its stream, and stream, of the windows at positions ``first`` to ``stop`` - 1."""
         if self._chunk is None or not self._chunk[0] <= first <= stop <= self._chunk[0] + len(self._chunk[1]):
-            start = first - first % CHUNK
-            self._chunk = (start, *self._locate(np.arange(start, max(start + CHUNK, stop), dtype=np.int64)))
+            size = min(CHUNK, 8 * self._order.run)
+            start = first - first % size
+            self._chunk = (start, *self._locate(np.arange(start, max(start + size, stop), dtype=np.int64)))
         start, places, streams = self._chunk
         return places[first - start : stop - start], streams[first - start : stop - start]
 
@@ -258,6 +259,8 @@ class _Order:
         self.length, self.seed, self.block = length, seed, block
         self.blocks = length // block
         self.pool = min(pool, max(self.blocks, 1)) * block
+        self.run = min(self.pool, length)
+        """Positions that one permutation serves."""
 
     def at(self, positions: Ints) -> Ints:
         epochs, inside = positions // self.length, positions % self.length

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 U64 = NDArray[np.uint64]
 
 ROUNDS = 6
+MASK = 2**64 - 1
 
 
 def permute(positions: NDArray[np.integer], n: int, key: int) -> NDArray[np.int64]:
@@ -50,7 +51,10 @@ def mix(values: U64) -> U64:
 
 def combine(*parts: int) -> int:
     """One 64-bit key from several numbers, different for another order of them."""
-    key = np.zeros(1, dtype=np.uint64)
+    key = 0
     for part in parts:
-        key = mix(key ^ np.uint64(part % 2**64))
-    return int(key[0])
+        key = (key ^ (part & MASK)) + 0x9E3779B97F4A7C15 & MASK
+        key = (key ^ key >> 30) * 0xBF58476D1CE4E5B9 & MASK
+        key = (key ^ key >> 27) * 0x94D049BB133111EB & MASK
+        key ^= key >> 31
+    return key
