@@ -2,6 +2,9 @@
 
 import gzip
 import random
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -477,6 +480,23 @@ def test_pydoc_pages_are_crawled_and_the_same_twice(tmp_path):
     urls = [entry.url for entry in read_index(tmp_path / "1")]
     assert f"http://{HOST}/json.decoder.html" in urls
     assert len(urls) <= 12
+
+
+def test_pydoc_servers_end_with_their_parent_however_it_ends():
+    program = "import time\nfrom tasks.web.pydoc_site import pydoc_servers\n"
+    program += "with pydoc_servers(1) as ports:\n    print(ports[0], flush=True)\n    time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        port = int(parent.stdout.readline())
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            pass
+        parent.kill()
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.05)
+    pytest.fail("the server outlived its parent by five seconds")
 
 
 def test_an_absent_package_is_said_by_name():

@@ -265,6 +265,29 @@ def test_an_unchanged_site_changes_nothing_downstream(home, small_site):
     assert latest_fetch(open_store(), resolve(f"crawl:{small_site.url}/", CONFIG)[0]) == third
 
 
+def test_a_crawl_that_was_cut_off_goes_on(home, site):
+    site.pages["/"] = "".join(f'<a href="/{i}">x</a>' for i in range(40))
+    for i in range(40):
+        site.pages[f"/{i}"] = article(f"page {i}")
+    (ref,) = resolve(f"crawl:{site.url}/", CONFIG)
+    gentle = LOCAL.model_copy(update={"concurrency": 1, "host_concurrency": 1})
+
+    def cut(event: Event) -> None:
+        if event.state == "progress" and len(site.asked) > 20:
+            raise InterruptedError("cut off")
+
+    for _ in range(2):
+        with listening(cut), pytest.raises(InterruptedError):
+            fetch.run_now(ref, gentle, "now")
+    before = len(site.asked)
+    artifact = fetch.run_now(ref, gentle, "now")
+    assert before < 35
+    assert len(site.asked) - before < 25
+    assert artifact.stats["documents"] == 41
+    names = sorted(path.name for path in open_store().open(artifact).iterdir())
+    assert names[:2] == ["crawl-00000.warc.gz", "index.jsonl"]
+
+
 def test_a_crawls_warc_is_a_source_of_its_own(home, small_site, tmp_path):
     artifact = crawled(small_site, "now")
     (warc,) = open_store().open(artifact).glob("*.warc.gz")
