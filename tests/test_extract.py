@@ -189,8 +189,8 @@ def test_elements_that_never_end(opened: str) -> None:
     assert ENGLISH in extract(html.encode()).text
 
 
-TAGS = """<div> </div> <p> <p <table> <tr> <td> </table> <select><option> <template> <math> <frameset> <plaintext> <h1> 
-<br> <textarea> <style <script> </script> <svg> <noscript> <li> </p> </body> <html lang=zh>
+TAGS = """<div> </div> <p> <p <table> <tr> <td> </table> <select><option> <template> <math> <frameset>
+<plaintext> <h1> <br> <textarea> <style <script> </script> <svg> <noscript> <li> </p> </body> <html lang=zh>
 <meta charset=utf-16> <!-- --> ]]> <![CDATA[ <?xml ?> <a href=' <time datetime='2020-01-99'>"""
 FRAGMENTS = [
     *TAGS.split(),

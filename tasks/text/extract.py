@@ -1,8 +1,9 @@
 """A web page's bytes in, its main content and metadata out.
 
-Three modes: ``fast`` is resiliparse's rules (the cheapest good answer), ``quality`` is trafilatura where it
-finds enough and resiliparse where it loses text, an order of magnitude slower. Nothing is tuned to a site.
-Same bytes, same text: no mode depends on time, order or number of workers.
+Three modes: ``fast`` is resiliparse's rules (the cheapest good answer); ``best`` is a classifier of the
+page's blocks; ``quality`` is trafilatura where it finds enough and resiliparse where it loses text, an order
+of magnitude slower. Nothing is tuned to a site. Same bytes, same text: no mode depends on time, order or
+number of workers.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from tasks.text.block_extract import main_blocks
+from tasks.text.block_model import WeightsError
 from tasks.text.charset import decode
 from tasks.text.extract_config import ExtractConfig, Mode
 from tasks.text.extract_errors import ExtractionError
 from tasks.text.extract_guards import is_plain_text, refuse_deep_nesting, refuse_other_formats
 from tasks.text.markup import Markup, split_markup
 from tasks.text.metadata import Metadata, read_metadata
+from tasks.text.statements import Statements, read_statements
 
 LOST_TEXT = 1.35
 """Trafilatura has lost text where resiliparse finds this many times as many characters."""
@@ -77,31 +81,46 @@ def extract(
     markup = split_markup(page)
     refuse_deep_nesting(markup.page, max_depth)
     try:
-        text = _tidy(_MODES[mode](page, markup))
-        about = read_metadata(markup, url)
-    except (RecursionError, MemoryError):
+        stated = read_statements(markup)
+        about = read_metadata(markup, stated, url)
+        text = _tidy(_MODES[mode](Page(page, markup, stated, about)))
+    except (ExtractionError, WeightsError, MemoryError):
         raise
     except Exception as error:
         raise ExtractionError("parser", f"{type(error).__name__}: {error}"[:300]) from error
     return _assembled(text, about, codec)
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the modes take a page's text from."""
+
+    source: str
+    markup: Markup
+    stated: Statements
+    about: Metadata
+
+
 def _assembled(text: str, about: Metadata, codec: str) -> Extracted:
     return Extracted(text, _tidy(about.title), about.date, _tidy(about.author), about.language, codec)
 
 
-def _fast(page: str, markup: Markup) -> str:
+def _fast(page: Page) -> str:
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
-    tree = HTMLTree.parse(markup.page)
+    tree = HTMLTree.parse(page.markup.page)
     return str(extract_plain_text(tree, main_content=True, alt_texts=False, list_bullets=False))
 
 
-def _quality(page: str, markup: Markup) -> str:
-    rules = _fast(page, markup)
-    scored = str(_trafilatura()(page, include_comments=True, include_tables=True) or "")
+def _quality(page: Page) -> str:
+    rules = _fast(page)
+    scored = str(_trafilatura()(page.source, include_comments=True, include_tables=True) or "")
     return rules if _characters(rules) > LOST_TEXT * _characters(scored) else scored
+
+
+def _best(page: Page) -> str:
+    return main_blocks(page.markup, page.stated, page.about.title)
 
 
 @lru_cache(maxsize=1)
@@ -126,4 +145,4 @@ def _tidy(text: str) -> str:
     return _GAPS.sub("\n\n", _BLANKS.sub("\n", text)).strip()
 
 
-_MODES: dict[str, Callable[[str, Markup], str]] = {"fast": _fast, "quality": _quality}
+_MODES: dict[str, Callable[[Page], str]] = {"fast": _fast, "quality": _quality, "best": _best}

@@ -7,17 +7,14 @@ at the same small cost. Order of trust: JSON-LD, Open Graph and meta elements, t
 from __future__ import annotations
 
 import html as entities
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tasks.text.markup import Markup
+from tasks.text.statements import HEAD_CHARACTERS, Statements
 
-HEAD_CHARACTERS = 400_000
-"""Meta elements are looked for this far; some frameworks put megabytes of styles first."""
-JSON_LD_CHARACTERS = 1_000_000
 LONGEST = 500
 TITLE_KEYS = ("og:title", "twitter:title", "dc.title", "headline")
 AUTHOR_KEYS = (
@@ -47,20 +44,7 @@ DATE_KEYS = (
     "article.published",
     "datecreated",
 )
-ARTICLE_TYPES = (
-    "article",
-    "posting",
-    "report",
-    "review",
-    "recipe",
-    "product",
-    "course",
-    "webpage",
-    "question",
-)
 
-_META = re.compile(r"<meta\s((?:[^>\"']|\"[^\"]*\"|'[^']*')*)>", re.IGNORECASE)
-_ATTRIBUTE = re.compile(r"([a-zA-Z:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
 _TITLE = re.compile(r"<title\b[^>]*>([^<]{1,2000})", re.IGNORECASE)
 _H1 = re.compile(r"<h1\b[^>]*>(.{1,2000}?)</h1", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
@@ -105,57 +89,15 @@ class Metadata:
     """Lower-case BCP 47 tag, such as zh-cn: a hint, often wrong."""
 
 
-def read_metadata(markup: Markup, url: str = "") -> Metadata:
-    """Title, date of publication, author and language hint of a page's source."""
-    page = markup.page
-    head = page[:HEAD_CHARACTERS]
-    metas = _metas(head)
-    linked = linked_data(markup)
+def read_metadata(markup: Markup, stated: Statements, url: str = "") -> Metadata:
+    """Title, date of publication, author and language hint of a page."""
+    page, metas, linked = markup.page, stated.metas, stated.linked
     return Metadata(
         title=_title(page, metas, linked),
         date=_date(page, metas, linked, url),
         author=_author(page, metas, linked),
-        language=_language(head, metas),
+        language=_language(page[:HEAD_CHARACTERS], metas),
     )
-
-
-def _metas(head: str) -> dict[str, str]:
-    """The first content of each named meta element, by lower-case name, property or itemprop."""
-    found: dict[str, str] = {}
-    for element in _META.finditer(head):
-        attributes = {name.lower(): a or b or c for name, a, b, c in _ATTRIBUTE.findall(element[1])}
-        key = attributes.get("property") or attributes.get("name") or attributes.get("itemprop")
-        key = key or attributes.get("http-equiv")
-        if key and (content := attributes.get("content", "").strip()):
-            found.setdefault(key.lower(), content)
-    return found
-
-
-def linked_data(markup: Markup) -> list[dict[str, Any]]:
-    """The page's JSON-LD objects, those that describe a work first; broken JSON counts as none."""
-    objects: list[dict[str, Any]] = []
-    for script in markup.linked:
-        if len(script) > JSON_LD_CHARACTERS:
-            continue
-        try:
-            objects.extend(_flatten(json.loads(script, strict=False)))
-        except (ValueError, RecursionError):
-            continue
-    return sorted(objects, key=_work_rank)
-
-
-def _flatten(value: Any) -> Iterator[dict[str, Any]]:
-    for each in value if isinstance(value, list) else [value]:
-        if isinstance(each, dict):
-            yield each
-            for inner in ("@graph", "mainEntity"):
-                if inner in each:
-                    yield from _flatten(each[inner])
-
-
-def _work_rank(thing: dict[str, Any]) -> int:
-    kind = str(thing.get("@type", "")).lower()
-    return next((rank for rank, name in enumerate(ARTICLE_TYPES) if name in kind), len(ARTICLE_TYPES))
 
 
 def _clean(text: str) -> str:

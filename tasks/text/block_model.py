@@ -1,0 +1,111 @@
+"""The classifier of blocks: gradient-boosted trees, evaluated by numpy.
+
+Trained with scikit-learn (train_blocks.py), kept as plain arrays in a safetensors file, and evaluated here
+for all blocks and all trees of a page at once: every step moves every (block, tree) pair one level down. So
+no pickle is ever read, and nothing of scikit-learn is imported where pages are extracted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.text.block_features import Array, Words
+
+WEIGHTS = Path(__file__).with_name("block_weights.safetensors")
+WEIGHTS_SHA256 = "0"
+"""Part of this module's source, so that results cached with other weights are never taken for these."""
+
+
+class WeightsError(RuntimeError):
+    """The weights file is absent or not the one that this module was released with."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockModel:
+    """T trees of at most N nodes each; a leaf's children are itself."""
+
+    feature: NDArray[np.int32]
+    """(T * N) feature that a node looks at."""
+    threshold: Array
+    """(T * N) go left where the feature is at most this."""
+    children: NDArray[np.int32]
+    """(T * N * 2) numbers of the left and the right child."""
+    value: Array
+    """(T * N) what a leaf adds to the log-odds."""
+    nodes: int
+    depth: int
+    baseline: float
+    words: Words
+    names: tuple[str, ...]
+    """What each feature is, in order; checked against what the features' code computes."""
+
+    def probabilities(self, features_BF: Array) -> Array:
+        """The probability of each of B blocks to be main content."""
+        rows, columns = features_BF.shape
+        trees = len(self.feature) // self.nodes
+        values = features_BF.ravel()
+        at_BT = np.tile(np.arange(trees, dtype=np.int32) * self.nodes, (rows, 1))
+        row_B1 = (np.arange(rows, dtype=np.int32) * columns)[:, None]
+        for _ in range(self.depth):
+            right_BT = values[row_B1 + self.feature[at_BT]] > self.threshold[at_BT]
+            at_BT = self.children[2 * at_BT + right_BT]
+        odds_B = self.value[at_BT].sum(axis=1) + self.baseline
+        return np.asarray(1 / (1 + np.exp(-odds_B)), np.float32)
+
+
+@lru_cache(maxsize=1)
+def load_model(path: Path = WEIGHTS, sha256: str = WEIGHTS_SHA256) -> BlockModel:
+    """Read a weights file; one of another digest than expected is refused (an empty digest checks nothing).
+
+    Raises:
+        WeightsError: the file is absent, or is another.
+    """
+    from safetensors.numpy import load
+
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror}. Reinstall modelmill") from error
+    found = hashlib.sha256(raw).hexdigest()
+    if sha256 and found != sha256:
+        raise WeightsError(f"{path} has sha256 {found}, expected {sha256}. Reinstall modelmill")
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    about = {key: json.loads(value) for key, value in header["__metadata__"].items()}
+    arrays = load(raw)
+    words = {
+        kind: dict(zip(about[kind], arrays[kind].astype(np.float64).tolist(), strict=True))
+        for kind in ("near", "far", "text")
+    }
+    return BlockModel(
+        feature=arrays["feature"].astype(np.int32),
+        threshold=arrays["threshold"],
+        children=arrays["children"].astype(np.int32),
+        value=arrays["value"],
+        nodes=about["nodes"],
+        depth=about["depth"],
+        baseline=about["baseline"],
+        words=Words(**words),
+        names=tuple(about["names"]),
+    )
+
+
+def choose(probabilities_B: Array, lengths_B: Array, floor: float) -> NDArray[np.bool_]:
+    """The blocks to keep: those that make the expected F1 of the page's text highest.
+
+    Of all sets {blocks of probability p or more}, F1 is expected to be highest where p is half of that F1
+    (Lipton, Elkan and Naryanaswamy, 2014), so the threshold is found page by page, not tuned. Below ``floor``
+    nothing is kept: a page may have no main content at all.
+    """
+    order = np.argsort(-probabilities_B, kind="stable")
+    hits = np.cumsum((probabilities_B * lengths_B)[order], dtype=np.float64)
+    kept = np.cumsum(lengths_B[order], dtype=np.float64)
+    expected = 2 * hits / (kept + hits[-1] + 1e-9)
+    threshold = probabilities_B[order[int(expected.argmax())]]
+    return np.asarray(probabilities_B >= max(float(threshold), floor))
