@@ -56,7 +56,7 @@ PROMPTS = ["The mill", "磨坊", "", "models; the river turns", "The mill"]
 def test_the_likeliest_tokens_are_those_of_transformers(served: Any, folder: Path) -> None:
     from transformers import AutoTokenizer, GPT2LMHeadModel
 
-    hf: Any = GPT2LMHeadModel.from_pretrained(folder).eval()
+    hf: Any = GPT2LMHeadModel.from_pretrained(folder)
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     found = ask(served, PROMPTS, max_new_tokens=20, temperature=0.0)
     for prompt, text in zip(PROMPTS, found, strict=True):
@@ -138,7 +138,7 @@ def test_a_control_token_in_a_prompt_is_text(served: Any) -> None:
 def test_scores_equal_transformers(served: Any, folder: Path) -> None:
     from transformers import AutoTokenizer, GPT2LMHeadModel
 
-    hf: Any = GPT2LMHeadModel.from_pretrained(folder).eval()
+    hf: Any = GPT2LMHeadModel.from_pretrained(folder)
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     text = "The river turns the mill; 河水推动磨坊。"
     ids = torch.tensor([[0, *tokenizer(text)["input_ids"]]])
