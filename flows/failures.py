@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 MENDABLE = (
+    "flows.embedded.PrefectStartError",
     "flows.loading.ConfigError",
     "flows.parts.PartsFailedError",
     "flows.stack_errors.StackError",
@@ -12,8 +13,10 @@ MENDABLE = (
     "storage.registry.RegistryError",
     "tasks.web.sources.SourceError",
     "tasks.text.dedup.NothingLeftError",
-    "tasks.tokens.errors.TooLittleTextError",
-    "tasks.gpt.guard.TrainingFailedError",
+    "tasks.ingest.TooManyFailuresError",
+    "tasks.tokens.errors.TokensError",
+    "tasks.evals.held_out.EvaluationError",
+    "tasks.gpt.errors.TrainingError",
 )
 """Errors whose message says what, where and the mend, by their full names (imported when one is met)."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from flows import show
+from flows.embedded import embedded_prefect
 from flows.environment import prepare
 from flows.live import LiveRun
 from flows.loading import load_config
@@ -26,17 +27,17 @@ def run_command(console: Console, preset: str, file: Path | None, sets: Sequence
     started, clock = datetime.now(UTC), time.monotonic()
     config = load_config(preset, file, sets)
     home = prepare()
+    server = embedded_prefect()
     from flows.parts import check_sources
 
     check_sources(config)
-    console.print(
-        f"modelmill [bold]{config.name}[/] from {', '.join(config.sources)}; everything is under {home}"
-    )
+    sources = ", ".join(config.sources)
+    console.print(f"modelmill [bold]{config.name}[/] from {sources}; everything is under {home}")
     try:
-        with LiveRun(console) as live:
-            live.say("[dim]starting Prefect …[/]")
+        with LiveRun(console):
             from flows.pipeline import run_pipeline
 
+            server.wait()
             run_pipeline(config)
     finally:
         show_run(console, config, started)

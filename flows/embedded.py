@@ -1,0 +1,106 @@
+"""A Prefect server of the run's own, where the user has none: it starts and ends with the run.
+
+Prefect can start one by itself, but imports the whole server into the client first and only then waits for
+the other process to import it again. Started here, before anything else is imported, it gets ready while
+this process does its own imports, which saves a third of a run in which everything is cached.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from importlib.util import find_spec
+from pathlib import Path
+
+from storage.home import home
+
+READY_S = 120.0
+PR_SET_PDEATHSIG = 1
+
+
+class PrefectStartError(RuntimeError):
+    """The embedded Prefect server ended, or did not answer; the message names its log."""
+
+
+class EmbeddedPrefect:
+    """The server's process, and the wait until it answers."""
+
+    def __init__(self, process: subprocess.Popen[bytes] | None, url: str, log: Path) -> None:
+        self._process, self._url, self._log = process, url, log
+
+    def wait(self) -> None:
+        """Return when the server answers; raises PrefectStartError where it ended or never does."""
+        deadline = time.monotonic() + READY_S
+        while self._process is not None:
+            try:
+                with urllib.request.urlopen(f"{self._url}/health", timeout=5):
+                    return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                pass
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise PrefectStartError(f"The embedded Prefect server did not start; its log: {self._log}")
+            time.sleep(0.05)
+
+
+def embedded_prefect() -> EmbeddedPrefect:
+    """Start a server unless ``PREFECT_API_URL`` names one; it stops when this process ends.
+
+    Call it before Prefect is imported: the address goes into the environment, and what Prefect still has to
+    send at the process's end is sent before the server stops (exit functions run last in, first out).
+    """
+    log = home() / "logs" / "prefect.log"
+    if url := os.environ.get("PREFECT_API_URL"):
+        return EmbeddedPrefect(None, url, log)
+    port = _free_port()
+    process = _start(port, log)
+    atexit.register(_stop, process)
+    os.environ["PREFECT_API_URL"] = url = f"http://127.0.0.1:{port}/api"
+    return EmbeddedPrefect(process, url, log)
+
+
+def _start(port: int, log: Path) -> subprocess.Popen[bytes]:
+    spec = find_spec("prefect")
+    folder = Path(spec.origin).parents[1] if spec and spec.origin else Path()
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(folder)]
+    command += ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
+    own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            command,
+            env={**os.environ, **own},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # a terminal's Ctrl-C is for the run, which then stops its server
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 (no threads yet)
+        )
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
