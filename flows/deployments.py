@@ -37,7 +37,7 @@ from prefect.exceptions import (
     SignatureMismatchError,
 )
 from prefect.utilities.callables import parameter_schema
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from flows import automations
 from flows.stack_options import POOL, StackOptions
@@ -105,6 +105,23 @@ def pipeline_specs(options: StackOptions) -> list[Spec]:
             tags=["modelmill", "nightly"],
             scheduled=True,
         ),
+        *_operations(),
+    ]
+
+
+def _operations() -> list[Spec]:
+    from flows.operations import PromoteConfig, RollBackConfig, UpkeepConfig
+
+    def spec(name: str, function: str, config: BaseModel, description: str) -> Spec:
+        parameters = {"config": config.model_dump(mode="json")}
+        return Spec(name, f"flows.operations.{function}", description, parameters, 1, "ENQUEUE")
+
+    return [
+        spec(
+            "by-hand", "promote_version", PromoteConfig(), "Makes a version champion, whatever the gate said."
+        ),
+        spec("by-hand", "roll_back", RollBackConfig(), "Makes the former champion champion again."),
+        spec("store", "upkeep", UpkeepConfig(), "Hashes the store; lists, or deletes, what nothing needs."),
     ]
 
 

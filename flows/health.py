@@ -28,6 +28,16 @@ def authorization() -> dict[str, str]:
     return {"authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
 
 
+def get(url: str, timeout_s: float = 5.0) -> Any:
+    """GET a JSON answer; None where there was none."""
+    request = urllib.request.Request(url, headers=authorization())
+    try:
+        with _DIRECT.open(request, timeout=timeout_s) as response:
+            return json.load(response)
+    except (OSError, ValueError, urllib.error.URLError):
+        return None
+
+
 def post(url: str, body: dict[str, Any], timeout_s: float = 5.0) -> Any:
     """POST a JSON body and give the JSON answer; None where there was none."""
     headers = {"content-type": "application/json", **authorization()}

@@ -36,9 +36,7 @@ def specs() -> Iterator[list[Spec]]:
     sys.modules.pop("stack_flows", None)
 
 
-RENEW = (
-    "deploy/prefect.yaml is older than the code: python -m flows.deployments --yaml > deploy/prefect.yaml"
-)
+RENEW = "deploy/prefect.yaml is older than the code: python -m flows.deployments --yaml > deploy/prefect.yaml"
 
 
 def _shape(value: Any) -> Any:
@@ -137,6 +135,7 @@ def test_the_file_for_prefect_deploy_says_the_same_as_the_code() -> None:
     written = (ROOT / "deploy/prefect.yaml").read_text(encoding="utf-8")
     specs = pipeline_specs(StackOptions())
     found, made = yaml.safe_load(written), yaml.safe_load(deployments.as_yaml(specs))
+    assert [spec.entrypoint for spec in specs][:2] == ["flows.pipeline.pipeline"] * 2
     for spec, entry, fresh in zip(specs, found["deployments"], made["deployments"], strict=True):
         parameters, current = entry.pop("parameters"), fresh.pop("parameters")
         taken = spec.flow.validate_parameters(parameters)["config"]

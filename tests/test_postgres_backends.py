@@ -17,7 +17,12 @@ import pytest
 
 from flows.stack_processes import flow_runs
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # MLflow's own, of sqlalchemy and others
+    pytest.mark.filterwarnings("ignore::UserWarning:mlflow"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:mlflow"),
+]
 
 
 def postgres_programs() -> Path:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import stack_state
-from flows.health import answers, worker_online
+from flows.health import answers, get, worker_online
 from flows.ports import LOOPBACK
 from flows.stack_errors import StackError
 from flows.stack_options import POOL, StackOptions
@@ -91,12 +91,19 @@ def _welcome(options: StackOptions, seconds: float) -> Table:
     table.add_row("Prefect", f"[bold]{options.prefect_ui}[/]", "runs, schedules, logs")
     table.add_row("MLflow", f"[bold]{options.mlflow_ui}[/]", "models, metrics, curves")
     table.add_row("", "", "")
-    table.add_row("Next", f"[bold]{options.prefect_ui}/deployments[/]", "pipeline/on-demand → Run → Submit")
+    table.add_row("Next", f"[bold]{_first_click(options)}[/]", "Run → Quick run")
     outer = Table.grid()
     outer.add_row(f"\n[green]Ready[/] in {seconds:.1f} s. Ctrl-C stops everything.\n")
     outer.add_row(table)
     outer.add_row("")
     return outer
+
+
+def _first_click(options: StackOptions) -> str:
+    """The page of pipeline/on-demand, where Run is."""
+    found = get(f"{options.prefect_api}/deployments/name/pipeline/on-demand")
+    page = f"deployment/{found['id']}" if found else ""
+    return f"{options.prefect_ui}/v2/deployments/{page}".rstrip("/")
 
 
 def down_command(console: Console) -> None:

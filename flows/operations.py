@@ -1,0 +1,147 @@
+"""Flows beside the pipeline, for a button or a schedule: promote, roll back, upkeep of the store."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.logging import get_run_logger
+from pydantic import Field
+
+from flows.announcements import announce
+from flows.upkeep import sweep
+from storage.registry import CHAMPION, Change, connect, promote, resolve, rollback, version_of
+from storage.store import open_store
+from tasks.settings import StageConfig
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+class DamagedStoreError(RuntimeError):
+    """Files of the store differ from what their manifests say; the message names them and the mend."""
+
+
+class PromoteConfig(StageConfig):
+    """Which version becomes champion, and why."""
+
+    name: str = Field(
+        "modelmill-tiny", title="Model name", description="Name of the registered model.", pattern=NAME
+    )
+    version: str = Field(
+        "",
+        title="Version",
+        description="Number of the version, such as 3. Empty takes the latest candidate.",
+        pattern=r"^[0-9]*$",
+    )
+    reason: str = Field(
+        "by hand",
+        title="Reason",
+        description="Kept with the change, 1 to 500 characters.",
+        min_length=1,
+        max_length=500,
+    )
+
+
+class RollBackConfig(StageConfig):
+    """Whose former champion comes back, and why."""
+
+    name: str = Field(
+        "modelmill-tiny", title="Model name", description="Name of the registered model.", pattern=NAME
+    )
+    reason: str = Field(
+        "by hand",
+        title="Reason",
+        description="Kept with the change, 1 to 500 characters.",
+        min_length=1,
+        max_length=500,
+    )
+
+
+class UpkeepConfig(StageConfig):
+    """What is looked at, and what may be deleted."""
+
+    verify: bool = Field(
+        True, title="Verify", description="Hash every committed file again; a damaged one fails the run."
+    )
+    delete: bool = Field(
+        False,
+        title="Delete",
+        description="Delete what no registered model and no recent run needs; else only list it.",
+    )
+    keep_runs: int = Field(
+        5, title="Runs to keep", description="Latest runs of each model, 1 to 10,000.", ge=1, le=10_000
+    )
+    grace_hours: float = Field(
+        24.0,
+        title="Grace",
+        description="Hours in which nothing new is deleted, 0 to 8,760.",
+        ge=0,
+        le=8760,
+    )
+
+
+@flow(name="promote")
+def promote_version(config: PromoteConfig) -> str:
+    """Make a version champion by hand, whatever the gate said; the change is recorded with its reason.
+
+    Raises RegistryError where there is no such version.
+    """
+    client = connect()
+    wanted = (
+        f"models:/{config.name}/{config.version}" if config.version else f"models:/{config.name}@candidate"
+    )
+    version = str(resolve(client, wanted).version)
+    present = version_of(client, config.name, CHAMPION)
+    expected = str(present.version) if present else ""
+    return _told(promote(client, config.name, version, expected=expected, reason=config.reason))
+
+
+@flow(name="roll-back")
+def roll_back(config: RollBackConfig) -> str:
+    """Make the champion before the present one champion again; the change is recorded with its reason.
+
+    Raises RegistryError where there is none before it.
+    """
+    return _told(rollback(connect(), config.name, reason=config.reason))
+
+
+def _told(change: Change) -> str:
+    line = f"models:/{change.name}/{change.version} is champion; it replaced {change.replaced or 'none'}"
+    get_run_logger().info(line)
+    announce("promoted", change.name, change.version, [change.reason])
+    return line
+
+
+@flow(name="upkeep")
+def upkeep(config: UpkeepConfig) -> dict[str, float]:
+    """Hash the store again, and list or delete what nothing needs.
+
+    Raises DamagedStoreError where a file differs from its manifest.
+    """
+    store, log = open_store(), get_run_logger()
+    if config.verify:
+        damage = [
+            f"{a.kind}/{a.key}: {d.path}: {d.problem}" for a in store.artifacts() for d in store.verify(a)
+        ]
+        if damage:
+            raise DamagedStoreError(
+                f"{len(damage)} file(s) differ from their manifests. Delete the artifact's folder, and only "
+                "that stage is made anew:\n" + "\n".join(damage)
+            )
+        log.info("every committed file is as its manifest says")
+    swept = sweep(apply=config.delete, keep_runs=config.keep_runs, grace_hours=config.grace_hours)
+    megabytes = sum(artifact.bytes for artifact in swept.artifacts) / 1e6
+    create_table_artifact(
+        [
+            {
+                "artifact": f"{a.kind}/{a.key}",
+                "MB": round(a.bytes / 1e6, 1),
+                "made": f"{a.created:%Y-%m-%d %H:%M}",
+            }
+            for a in swept.artifacts
+        ],
+        key="upkeep",
+        description="Deleted." if config.delete else "Would be deleted: run again with Delete on.",
+    )
+    log.info("%d artifacts, %.1f MB %s; %d kept", len(swept.artifacts), megabytes,
+             "deleted" if config.delete else "could be deleted", swept.kept)  # fmt: skip
+    return {"artifacts": len(swept.artifacts), "megabytes": megabytes, "kept": swept.kept}
