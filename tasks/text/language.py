@@ -20,7 +20,7 @@ Shares = tuple[tuple[str, float], ...]
 
 UNKNOWN = "und"
 """The ISO 639 code of a language that cannot be told."""
-WINDOWS, WINDOW = 6, 1000
+WINDOWS, WINDOW = 6, 700
 """Windows, and characters in each, that a longer text is identified from."""
 LEAST_LETTERS = 25
 """A line with fewer letters is too short to be called foreign."""

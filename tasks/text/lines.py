@@ -86,8 +86,9 @@ def _rules_broken(lines: list[str], text: str, language: str, config: LinesConfi
     """The rule that each bad line breaks, by the line's number."""
     broken: dict[int, str] = {}
     full = [number for number, line in enumerate(lines) if line and not line.isspace()]
-    if (config.policy or config.javascript) and _hinted(text):
-        broken |= _each(full, lines, lambda line: _notice(line, config))
+    if hints := [hint for hint in _HINTS if hint in text and (config.policy or config.javascript)]:
+        spoken = [n for n in full if len(lines[n]) <= NOTICE and any(hint in lines[n] for hint in hints)]
+        broken |= _each(spoken, lines, lambda line: _notice(line, config))
     if config.terminal_punctuation and (marks := _last_characters(text, language)):
         broken |= _each(
             full, lines, lambda line: "" if line.rstrip()[-1] in marks else "terminal_punctuation"
@@ -123,13 +124,7 @@ def _last_characters(text: str, language: str) -> frozenset[str]:
     return TERMINAL if profile.sentence_marks else frozenset()
 
 
-def _hinted(text: str) -> bool:
-    return any(hint in text for hint in _HINTS)
-
-
 def _notice(line: str, config: LinesConfig) -> str:
-    if len(line) > NOTICE or not _hinted(line):
-        return ""
     if config.policy and _POLICY.search(line):
         return "policy"
     if config.javascript and _JAVASCRIPT.match(line):

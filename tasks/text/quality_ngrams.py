@@ -99,8 +99,12 @@ def _repeated(
 
 def _top(at: NDArray[np.int64], groups: NDArray[np.uint64], sums: NDArray[np.int64], units: int) -> int:
     """Characters in all occurrences of the most frequent run; of equally frequent ones, the longest."""
-    starts = np.flatnonzero(np.concatenate(([True], groups[1:] != groups[:-1])))
-    counts = np.diff(starts, append=len(groups))
+    ends = np.flatnonzero(groups[1:] != groups[:-1]) + 1
+    starts = np.zeros(len(ends) + 1, np.int64)
+    starts[1:] = ends
+    counts = np.full(len(starts), len(groups))
+    counts[:-1] = ends
+    counts -= starts
     most = int(counts.max())
     frequent = at[starts[counts == most]]
     return most * int((sums[frequent + units] - sums[frequent]).max())
@@ -109,5 +113,6 @@ def _top(at: NDArray[np.int64], groups: NDArray[np.uint64], sums: NDArray[np.int
 def _covered(again: NDArray[np.int64], sums: NDArray[np.int64], units: int) -> int:
     """Characters in units that lie in a run from any of these positions."""
     starts = np.sort(again)
-    ends = np.minimum(starts + units, np.append(starts[1:], len(sums)))
+    ends = starts + units
+    np.minimum(ends[:-1], starts[1:], out=ends[:-1])
     return int((sums[ends] - sums[starts]).sum())
