@@ -45,7 +45,7 @@ def evaluation_rows(bits_per_byte: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "": name,
             "all": f"{row['all']:.4f}",
-            "interval": " to ".join(f"{bound:.4f}" for bound in row["interval"]),
+            "interval": " to ".join(f"{bound:.4f}" for bound in row["interval"] if bound is not None),
             **{language: f"{value:.4f}" for language, value in row["by_language"].items()},
         }
         for name, row in bits_per_byte.items()

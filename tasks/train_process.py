@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from storage.token_shards import ShardView, open_shard
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.supervisor import die_with_parent
-from tasks.tokens.loader import Loader
+from tasks.tokens.loader import Loader, Stream
 
 
 class Spec(BaseModel):
@@ -59,9 +59,8 @@ class ShardBatches:
     """The loader's batches, and which documents are in one."""
 
     def __init__(self, spec: Spec, shards: list[ShardView], rank: int, world: int) -> None:
-        self._shards = shards
         self._loader = Loader(
-            [shard.ids for shard in shards],
+            [Stream(shards)],
             seq_len=spec.config.model.context,
             global_batch=spec.config.batch_sequences,
             seed=spec.config.seed,
@@ -76,12 +75,7 @@ class ShardBatches:
 
     def documents(self, index: int) -> list[str]:
         """Ids of the documents in a global batch, in order."""
-        found: dict[str, None] = {}
-        for shard_index, start in self._loader.windows(index):
-            shard = self._shards[shard_index]
-            first, last = np.searchsorted(shard.offsets, [start, start + self._loader.seq_len], side="right")
-            found.update(dict.fromkeys(shard.doc_ids[first - 1 : last]))
-        return list(found)
+        return self._loader.documents(index)
 
 
 def held_out_windows(shards: list[ShardView], count: int, context: int) -> np.ndarray:

@@ -94,9 +94,7 @@ def test_equals_transformers_on_the_exported_folder(folder: Path, overlap: float
 
 
 def test_batches_do_not_change_the_figure(folder: Path) -> None:
-    encoded = encode(
-        choose(rows(), HeldOutConfig()), load_tokenizer(folder), eos=0
-    )
+    encoded = encode(choose(rows(), HeldOutConfig()), load_tokenizer(folder), eos=0)
     model = load_hf(folder)
     one = model_bits(model, encoded, overlap=0.5, batch_tokens=1)
     many = model_bits(model, encoded, overlap=0.5, batch_tokens=100_000)
@@ -130,9 +128,7 @@ def test_special_tokens_in_text_are_text(folder: Path) -> None:
 
 
 def test_baselines_are_measured_on_the_same_tokens(folder: Path) -> None:
-    encoded = encode(
-        choose(rows(), HeldOutConfig()), load_tokenizer(folder), eos=0
-    )
+    encoded = encode(choose(rows(), HeldOutConfig()), load_tokenizer(folder), eos=0)
     training = np.concatenate([np.append(ids, 0) for ids in encoded.ids])
     unigram, trigram = (
         ngram_bits(KneserNey.count(training, order, 400), encoded)[0] / encoded.documents[0].bytes
@@ -144,7 +140,12 @@ def test_baselines_are_measured_on_the_same_tokens(folder: Path) -> None:
 def test_slices_and_intervals_cover_every_document() -> None:
     documents = choose(rows(), HeldOutConfig())
     found = slices(documents, domains=2)
-    assert sorted(i for (kind, _), index in found.items() if kind == "language" for i in index) == [0, 1, 2, 3]
+    assert sorted(i for (kind, _), index in found.items() if kind == "language" for i in index) == [
+        0,
+        1,
+        2,
+        3,
+    ]
     assert [name for kind, name in found if kind == "domain"] == ["en.example", "zh.example"]
     report = summarize(documents, np.array([800.0, 700.0, 20.0, 90.0]), BootstrapConfig(resamples=200), 2)
     assert report["by_language"].keys() == {"en", "zh"}
@@ -183,9 +184,7 @@ def test_pairing_sees_a_small_steady_difference_that_separate_intervals_hide() -
     rng = np.random.default_rng(1)
     sizes = rng.integers(100, 5000, size=50).astype(float)
     champion = sizes * rng.normal(2.0, 0.5, size=50)
-    better = compare(
-        champion * 0.99, champion, sizes, margin=0.0, resamples=1000, confidence=0.95, seed=1
-    )
+    better = compare(champion * 0.99, champion, sizes, margin=0.0, resamples=1000, confidence=0.95, seed=1)
     equal = compare(champion, champion, sizes, margin=0.0, resamples=1000, confidence=0.95, seed=1)
     assert better.probability == 1.0
     assert better.high < 0
