@@ -198,6 +198,7 @@ def log_version(
             artifacts={HF_FOLDER: str(folder)},
             pip_requirements=requirements(),
             signature=signature(),
+            model_config={"serving_precision": "float32", "serving_device": ""},
             input_example=([prompt], {"max_new_tokens": 16, "seed": 1}),
         )
     _ensure_model(client, name)
