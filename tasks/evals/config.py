@@ -192,11 +192,7 @@ class TaskFilesConfig(StageConfig):
         "context and target); none leaves them out.",
     )
     max_items: int = Field(
-        1_000,
-        title="Items",
-        description="Items of each file at most, from its beginning, 1 to 1000000.",
-        ge=1,
-        le=1_000_000,
+        1_000, title="Items", description="First items of each file, 1 to 1000000.", ge=1, le=1_000_000
     )
 
 
