@@ -33,12 +33,18 @@ def load_config(preset: str = "tiny", file: Path | None = None, sets: Sequence[s
         raise ConfigError(
             f"preset {preset!r} is unknown{_suggest(preset, PRESETS)}. There are: {', '.join(PRESETS)}."
         )
-    values = PRESETS[preset]().model_dump(mode="json")
-    if file is not None:
-        _overlay(values, _read_yaml(file))
+    wanted: dict[str, Any] = _read_yaml(file) if file is not None else {}
     for setting in sets:
-        _overlay(values, _parse_set(setting))
+        _overlay(wanted, _parse_set(setting))
+    values = _preset(preset, wanted.get("sources")).model_dump(mode="json")
+    _overlay(values, wanted)
     return check(values)
+
+
+def _preset(name: str, sources: Any) -> PipelineConfig:
+    """A preset for the sources that were asked for; what are no sources is left to the check."""
+    usable = isinstance(sources, list) and sources and all(isinstance(source, str) for source in sources)
+    return PRESETS[name](sources) if usable else PRESETS[name]()
 
 
 def check(values: Mapping[str, Any]) -> PipelineConfig:

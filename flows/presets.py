@@ -1,4 +1,4 @@
-"""Complete configurations, each a function; a variant is a call and an assignment.
+"""Complete configurations, each a function of the sources; a variant is a call and an assignment.
 
 | preset | model | training | for |
 |---|---|---|---|
@@ -9,33 +9,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flows.config import PipelineConfig
 from tasks.gpt.config import HeldOutConfig, ModelShape, OptimizerConfig, ScheduleConfig, TrainConfig
-from tasks.text.config import CleanConfig, LinesConfig
-from tasks.text.rules_config import FineWebConfig, RepetitionConfig
+from tasks.text.config import CleanConfig
+from tasks.text.documentation_config import documentation
 from tasks.tokens.config import TokenizeConfig
 
-
-def reference_pages() -> CleanConfig:
-    """Cleaning for reference documentation: signatures and tables are short lines that repeat.
-
-    What repeats from page to page goes line by line in deduplication, so the rules against repetition
-    within a page, made for web pages, would only cost the pages that document the most.
-    """
-    return CleanConfig(
-        lines=LinesConfig(min_words_per_line=0),
-        repetition=RepetitionConfig(enabled=False),
-        fineweb=FineWebConfig(enabled=False),
-    )
+DOCUMENTATION = ("pydoc:stdlib,numpy",)
+"""A site that every Python serves itself, so that a first run needs no network."""
 
 
-def tiny() -> PipelineConfig:
+def cleaning(sources: Sequence[str]) -> CleanConfig:
+    """The cleaning that suits the sources: documentation's limits for `pydoc:`, else the papers'."""
+    return documentation() if all(source.startswith("pydoc:") for source in sources) else CleanConfig()
+
+
+def tiny(sources: Sequence[str] = DOCUMENTATION) -> PipelineConfig:
     """The documentation that every Python serves, and two minutes of training."""
     return PipelineConfig(
         name="modelmill-tiny",
-        clean=reference_pages(),
+        sources=list(sources),
+        clean=cleaning(sources),
         tokenize=TokenizeConfig(vocab_size=2048),
         train=TrainConfig(
             model=ModelShape(layers=2, heads=4, width=256, context=128),
@@ -47,9 +43,9 @@ def tiny() -> PipelineConfig:
     )
 
 
-def small() -> PipelineConfig:
+def small(sources: Sequence[str] = DOCUMENTATION) -> PipelineConfig:
     """The same text, a deeper model with twice the context, fifteen minutes of training."""
-    config = tiny()
+    config = tiny(sources)
     train = config.train.model_copy(
         update={
             "model": ModelShape(layers=4, heads=5, width=320, context=256),
@@ -60,10 +56,12 @@ def small() -> PipelineConfig:
     return config.model_copy(update={"name": "modelmill-small", "train": train})
 
 
-def gpt2_124m() -> PipelineConfig:
+def gpt2_124m(sources: Sequence[str] = DOCUMENTATION) -> PipelineConfig:
     """GPT-2's smallest published shape, for a corpus of billions of tokens and a GPU."""
     return PipelineConfig(
         name="gpt2-124m",
+        sources=list(sources),
+        clean=cleaning(sources),
         tokenize=TokenizeConfig(vocab_size=50_257, sample_megabytes=200),
         train=TrainConfig(
             model=ModelShape(layers=12, heads=12, width=768, context=1024),
@@ -76,4 +74,4 @@ def gpt2_124m() -> PipelineConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], PipelineConfig]] = {"tiny": tiny, "small": small, "gpt2-124m": gpt2_124m}
+PRESETS: dict[str, Callable[..., PipelineConfig]] = {"tiny": tiny, "small": small, "gpt2-124m": gpt2_124m}

@@ -83,3 +83,13 @@ def test_no_field_is_a_union_which_forms_cannot_show() -> None:
 
 def test_every_stage_takes_a_section_that_exists() -> None:
     assert set(SECTION_OF_STAGE.values()) <= set(PipelineConfig.model_fields)
+
+
+def test_a_preset_cleans_documentation_by_its_own_limits_and_the_web_by_the_papers() -> None:
+    from tasks.text.config import CleanConfig
+    from tasks.text.documentation_config import documentation
+
+    assert load_config("tiny").clean == documentation()
+    assert load_config("tiny", sets=['sources=["a.warc.gz"]']).clean == CleanConfig()
+    kept = load_config("tiny", sets=['sources=["a.warc.gz"]', "clean.gopher.min_words=7"]).clean
+    assert kept.gopher.min_words == 7
