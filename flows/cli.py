@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 app = typer.Typer(
     name="modelmill",
@@ -213,7 +214,7 @@ def main() -> None:
     except Exception as error:
         if (text := explain_failure(error)) is None:
             raise
-        errors.print(f"[red]modelmill:[/] {text}", markup=True, highlight=False)
+        errors.print(Text.assemble(("modelmill: ", "red"), text), soft_wrap=True)
         raise SystemExit(1) from error
 
 

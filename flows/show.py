@@ -79,7 +79,7 @@ def _flow(side: str, entries: Sequence[Entry]) -> str:
         stats = entry.artifact.stats if entry.artifact else {}
         for unit, count in _figures(side, entry.stage, stats):
             sums[unit] = sums.get(unit, 0) + count
-    return ", ".join(f"{_count(n)} {unit}" for unit, n in sums.items())
+    return ", ".join(f"{_count(n)} {unit.removesuffix('s') if n == 1 else unit}" for unit, n in sums.items())
 
 
 def _figures(side: str, stage: str, stats: dict[str, Any]) -> Iterator[tuple[str, float]]:

@@ -126,6 +126,16 @@ def test_a_cached_fingerprint_is_not_computed_again(tmp_path, monkeypatch):
     assert Fingerprints(cache).of_file(file) == digest
 
 
+def test_every_source_that_names_nothing_is_said_at_once() -> None:
+    with pytest.raises(SourceError) as caught:
+        resolve_all(["nowhere/*.warc.gz", "gone.jsonl", "ftp://host/file"], CONFIG)
+    complaints = str(caught.value).splitlines()
+    assert len(complaints) == 3
+    assert "nowhere/*.warc.gz" in complaints[0]
+    assert "gone.jsonl" in complaints[1]
+    assert "ftp" in complaints[2]
+
+
 def test_names_are_made_unique_and_a_thing_named_twice_is_there_once(folder):
     os.makedirs(folder / "more")  # noqa: PTH103
     shutil.copy(folder / "a.jsonl", folder / "more/a.jsonl")

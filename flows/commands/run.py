@@ -32,7 +32,9 @@ def run_command(console: Console, preset: str, file: Path | None, sets: Sequence
 
     check_sources(config)
     sources = ", ".join(config.sources)
-    console.print(f"modelmill [bold]{config.name}[/] from {sources}; everything is under {home}")
+    console.print(
+        f"modelmill [bold]{config.name}[/] from {sources}; everything is under {home}", soft_wrap=True
+    )
     try:
         with LiveRun(console):
             from flows.pipeline import run_pipeline

@@ -75,11 +75,20 @@ def resolve(source: str, config: IngestConfig, cache: Path | None = None) -> lis
 
 
 def resolve_all(sources: list[str], config: IngestConfig, cache: Path | None = None) -> list[SourceRef]:
-    """What all strings name, each thing once, names made unique; raises SourceError as :func:`resolve`."""
+    """What all strings name, each thing once, names made unique.
+
+    Raises SourceError, a line each, for all strings that :func:`resolve` refuses.
+    """
     found: dict[tuple[str, str], SourceRef] = {}
+    complaints: list[str] = []
     for source in sources:
-        for ref in resolve(source, config, cache):
-            found.setdefault((ref.kind, ref.uri), ref)
+        try:
+            for ref in resolve(source, config, cache):
+                found.setdefault((ref.kind, ref.uri), ref)
+        except SourceError as error:
+            complaints.append(str(error))
+    if complaints:
+        raise SourceError("\n".join(complaints))
     refs: list[SourceRef] = []
     taken: dict[str, int] = {}
     for ref in found.values():
