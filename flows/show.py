@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from flows.funnel import Step
 from flows.tracing import Fate
 from storage.artifacts import Artifact
 from storage.store import Damage, Store
@@ -37,6 +38,8 @@ OUT: dict[str, tuple[tuple[str, str], ...]] = {
     "pretrain": (("parameters", "parameters"), ("tokens", "tokens seen")),
 }
 """Which of a stage's stats its row of the table shows, and their units; a stage may state its own."""
+TOP_REASONS = 6
+"""As many reasons a stage are named in the terminal; the others are in the run's report."""
 VERDICTS = {"cached": ("[cyan]cached[/]"), "run": "[yellow]runs[/]", "depends": "[dim]depends[/]"}
 
 
@@ -95,6 +98,22 @@ def _figures(side: str, stage: str, stats: dict[str, Any]) -> Iterator[tuple[str
 
 def _count(n: float) -> str:
     return f"{n:,.3f}" if isinstance(n, float) and not n.is_integer() else f"{n:,.0f}"
+
+
+def funnel_table(steps: Sequence[Step]) -> Table:
+    """How many documents each stage of the data half kept, and what dropped most of the others."""
+    table = Table(title="Documents", title_justify="left", show_edge=False, pad_edge=False)
+    table.add_column("stage")
+    table.add_column("in", justify="right")
+    table.add_column("kept", justify="right")
+    table.add_column("dropped by")
+    for step in steps:
+        top = step.reasons.most_common(TOP_REASONS)
+        rest = step.reasons.total() - sum(count for _, count in top)
+        causes = [*top, ("other reasons", rest)] if rest else top
+        dropped = ", ".join(f"{reason} {count:,}" for reason, count in causes)
+        table.add_row(step.stage, f"{step.documents_in:,}", f"{step.documents:,}", dropped)
+    return table
 
 
 def bits_table(report: dict[str, Any]) -> Table:

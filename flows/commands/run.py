@@ -32,9 +32,8 @@ def run_command(console: Console, preset: str, file: Path | None, sets: Sequence
 
     check_sources(config)
     sources = ", ".join(config.sources)
-    console.print(
-        f"modelmill [bold]{config.name}[/] from {sources}; everything is under {home}", soft_wrap=True
-    )
+    title = f"modelmill [bold]{config.name}[/] from {sources}; everything is under {home}"
+    console.print(title, soft_wrap=True)
     try:
         with LiveRun(console):
             from flows.pipeline import run_pipeline
@@ -48,6 +47,7 @@ def run_command(console: Console, preset: str, file: Path | None, sets: Sequence
 
 def show_run(console: Console, config: PipelineConfig, started: datetime) -> None:
     """The stages of the run that began at ``started`` and, if it got so far, the model."""
+    from flows.funnel import funnel
     from flows.runs import entries_of, run_notes
 
     store = open_store()
@@ -56,6 +56,9 @@ def show_run(console: Console, config: PipelineConfig, started: datetime) -> Non
         return  # nothing was begun
     entries = entries_of(store, note)
     console.print(show.stage_table(entries))
+    console.print()
+    console.print(show.funnel_table(funnel(entries)))
+    console.print()
     found = {entry.stage: entry.artifact for entry in entries if entry.artifact is not None}
     if "evaluate" in found:
         folder = store.open(found["evaluate"])
