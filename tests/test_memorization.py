@@ -93,6 +93,14 @@ def test_repeated_passages_are_spread_over_the_scale_and_do_not_overlap() -> Non
     assert [copies for _part, _at, copies in found] == [64, 16, 4]
 
 
+def test_a_rule_of_dashes_is_no_passage_but_what_stands_beside_it_is() -> None:
+    dashes = np.full(100, 7)
+    documents = [np.concatenate([dashes, CANARY, other]) for other in noise(20, seed=6)]
+    found = repeated([text(documents)], [], 20, 10)
+    assert found
+    assert all(position % (len(documents[0]) + 1) > 100 - 16 for _, position, _ in found)
+
+
 def test_reproduction_equals_generation_token_by_token(memorizer: GPT, corpus: TokenText) -> None:
     from tasks.gpt.sampling import Sampling, generate
 

@@ -7,12 +7,13 @@ the true tokens before it, so one pass over the whole passage tells.
 
 Three samples: windows drawn evenly from the training text; as many from held-out text, which show how often
 a continuation is simply predictable; and the windows that training text repeats most but held-out text does
-not have, spread over the scale of repetition, for memorization grows with the logarithm of the copies.
+not have, spread over the scale of repetition, for memorization grows with the logarithm of the copies. A rule
+of dashes or a row of zeros is no passage: what has few different tokens is told by itself, not by training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,8 @@ Ids = NDArray[np.int64]
 MAX_TOKENS = 20_000_000
 """Training tokens, from the beginning, in which repetition is counted (60 bytes of memory each)."""
 MIN_COPIES = 3
+MIN_DISTINCT = 0.25
+"""Share of different tokens below which a repeated window is a pattern, not a passage."""
 EXAMPLES = 20
 """Extracted passages that the report shows."""
 
@@ -112,7 +115,7 @@ def repeated(
 
     Passages that held-out text has as well are common property and left out. They are taken in turn from
     each power of two of copies, the most copied first, so that neither a few formulas nor the many pairs
-    crowd out the rest; of overlapping windows one stands for the passage.
+    crowd out the rest; of overlapping windows one stands for the passage. Patterns are no passages.
     """
     if not count:
         return []
@@ -128,13 +131,22 @@ def repeated(
     keep &= ~np.isin(ordered[starts], known)
     first, copies = where[order[starts[keep]]], copies[keep]
     ranked = np.lexsort((first[:, 1], first[:, 0], -copies))
-    return _spread(first[ranked], copies[ranked], length, count)
+
+    def says_something(part: int, position: int) -> bool:
+        window = training[part].ids[position : position + length]
+        return len(np.unique(window)) >= MIN_DISTINCT * length
+
+    return _spread(first[ranked], copies[ranked], length, count, says_something)
 
 
 def _spread(
-    places: NDArray[np.int64], copies: NDArray[np.int64], length: int, count: int
+    places: NDArray[np.int64],
+    copies: NDArray[np.int64],
+    length: int,
+    count: int,
+    wanted: Callable[[int, int], bool],
 ) -> list[tuple[int, int, int]]:
-    """Take places in turn from the classes of copies, never two that overlap."""
+    """Take wanted places (part, position) in turn from the classes of copies, never two that overlap."""
     classes = np.floor(np.log2(copies)).astype(int)
     open_ = np.ones(len(places), dtype=bool)
     chosen: list[tuple[int, int, int]] = []
@@ -144,8 +156,11 @@ def _spread(
             if not len(left) or len(chosen) == count:
                 continue
             part, position = places[left[0]].tolist()
-            chosen.append((part, position, int(copies[left[0]])))
-            open_ &= (places[:, 0] != part) | (np.abs(places[:, 1] - position) >= length)
+            fits = wanted(part, position)
+            if fits:
+                chosen.append((part, position, int(copies[left[0]])))
+            reach = length if fits else max(1, int(MIN_DISTINCT * length))  # a window beside it may still fit
+            open_ &= (places[:, 0] != part) | (np.abs(places[:, 1] - position) >= reach)
     return chosen
 
 
