@@ -43,7 +43,8 @@ RUN_PAYLOAD = """{
 }"""
 MODEL_PAYLOAD = """{
  "text": {{ ("modelmill: model " ~ event.payload["name"] ~ " version " ~ event.payload["version"]
-             ~ " was " ~ event.payload["decision"] ~ ". "
+             ~ (" is champion" if event.payload["decision"] == "promoted" else " does not become champion")
+             ~ ". "
              ~ (event.payload["reasons"] | join("; "))) | tojson }},
  "event": {{ event.event | tojson }},
  "model": {{ event.payload["name"] | tojson }},

@@ -61,8 +61,8 @@ class RunConfig(StageConfig):
     )
 
 
-class PipelineConfig(StageConfig):
-    """Web text in, a registered model out: every choice of a run."""
+class Gathering(StageConfig):
+    """From sources to a corpus."""
 
     name: str = Field(
         "modelmill",
@@ -99,6 +99,16 @@ class PipelineConfig(StageConfig):
         title="Deduplicate",
         description="What counts as a duplicate, and which one stays.",
     )
+
+    @property
+    def scope(self) -> str:
+        """The lineage's name: what is frozen is frozen under it."""
+        return self.lineage or " ".join([self.name, *self.sources])
+
+
+class Learning(StageConfig):
+    """From a corpus to a model."""
+
     hold_out: HoldOutConfig = Field(
         HoldOutConfig(),
         title="Hold out",
@@ -108,10 +118,20 @@ class PipelineConfig(StageConfig):
         TokenizeConfig(), title="Tokenize", description="The tokenizer and the token shards."
     )
     train: TrainConfig = Field(TrainConfig(), title="Train", description="The model and its training.")
+
+
+class Judging(StageConfig):
+    """From a model to a registered version."""
+
     evaluate: EvaluateConfig = Field(EvaluateConfig(), title="Evaluate", description="What is measured.")
     registry: RegistryConfig = Field(
         RegistryConfig(), title="Register", description="What becomes candidate, and what champion."
     )
+
+
+class Placed(StageConfig):
+    """Where it runs."""
+
     run: RunConfig = Field(
         RunConfig(),
         title="Run",
@@ -119,7 +139,65 @@ class PipelineConfig(StageConfig):
         json_schema_extra={"affects_result": False},
     )
 
-    @property
-    def scope(self) -> str:
-        """The lineage's name: what is frozen is frozen under it."""
-        return self.lineage or " ".join([self.name, *self.sources])
+
+# Fields are in the order of the bases from last to first, which is the data's order.
+class PipelineConfig(Placed, Judging, Learning, Gathering):
+    """Web text in, a registered model out: every choice of a run."""
+
+
+class CorpusConfig(Placed, Gathering):
+    """Sources in, a corpus out: the first half of the pipeline."""
+
+
+HasSources = PipelineConfig | CorpusConfig
+"""What the first half of the pipeline takes."""
+
+
+class ModelName(StageConfig):
+    """Whose corpus, model and versions are meant."""
+
+    name: str = Field(
+        "modelmill",
+        title="Model name",
+        description="Name of the registered model: models:/NAME@champion. Letters, digits, '.', '_' and '-', "
+        "1 to 64 of them.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+    )
+
+
+class TrainingChoice(ModelName):
+    """Which corpus is trained on."""
+
+    corpus: str = Field(
+        "",
+        title="Corpus",
+        description="Corpus to train on, as deduplicate/KEY or the start of one. Empty: that of the latest "
+        "run of this name.",
+        max_length=200,
+    )
+
+
+class TrainingConfig(Placed, Learning, TrainingChoice):
+    """A corpus in, a model out: the second half of the pipeline, up to its evaluation."""
+
+
+class EvaluationChoice(ModelName):
+    """Which model is evaluated, and whether it is registered."""
+
+    model: str = Field(
+        "",
+        title="Model",
+        description="Model to evaluate: models:/NAME@champion, models:/NAME/3, or pretrain/KEY. Empty: the "
+        "last that a run of this name has trained.",
+        max_length=200,
+    )
+    into_registry: bool = Field(
+        True,
+        title="Register",
+        description="Register the model under its name, where the gate decides whether it becomes champion; "
+        "off only measures.",
+    )
+
+
+class EvaluationConfig(Placed, Judging, EvaluationChoice):
+    """A model in, its report and perhaps a registered version out: the end of the pipeline."""

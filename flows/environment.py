@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from flows.stack_state import running_addresses
 from storage.home import home, mlflow_artifacts, scratch, store_uri, tracking_uri
 
+HEARTBEAT_S = 30
+"""How often a running flow says that it lives; Prefect takes no less than 30 s."""
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
@@ -29,7 +32,8 @@ QUIET = {
 def prepare() -> Path:
     """Make the home folder and fill in what the environment does not say; returns the home.
 
-    Prefect creates its own folder but not that folder's parents, and MLflow's sqlite likewise.
+    Where this home's stack runs, its servers are taken. Prefect creates its own folder but not that
+    folder's parents, and MLflow's sqlite likewise.
     """
     root = home()
     for folder in (root / "prefect", root / "mlflow", scratch(), root / "logs"):
@@ -40,10 +44,31 @@ def prepare() -> Path:
         "MODELMILL_HOME": str(root),
         "PREFECT_HOME": str(root / "prefect"),
         "MLFLOW_TRACKING_URI": tracking_uri(),
+        **_stack(),
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     return root
+
+
+def _stack() -> dict[str, str]:
+    """Settings by which a command joins the stack that runs in this home; none where none does."""
+    addresses = running_addresses()
+    if not addresses:
+        return {}
+    # A run says that it lives, as the stack's own runs do, so that it is not shown as running for ever.
+    return {**addresses, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}
+
+
+def joined() -> str:
+    """Which servers of a running stack this process uses, as a line for people; empty where none."""
+    names = {"PREFECT_API_URL": "Prefect", "MLFLOW_TRACKING_URI": "MLflow"}
+    used = [
+        f"{names[variable]} {address.removesuffix('/api')}"
+        for variable, address in running_addresses().items()
+        if os.environ.get(variable) == address
+    ]
+    return f"Joining the stack that runs here: {', '.join(used)}" if used else ""
 
 
 def describe() -> dict[str, str]:

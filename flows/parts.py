@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from prefect.logging import get_run_logger
 
-from flows.config import PipelineConfig
+from flows.config import HasSources
 from storage.artifacts import Artifact
 from storage.home import home
 from tasks.fetch import open_sources
@@ -22,12 +22,12 @@ class PartsFailedError(RuntimeError):
     """More parts of a stage failed than the configuration allows; the message names each and why."""
 
 
-def check_sources(config: PipelineConfig) -> list[SourceRef]:
+def check_sources(config: HasSources) -> list[SourceRef]:
     """What the source strings name; raises SourceError by name where one names nothing, before any work."""
     return resolve_all(config.sources, config.ingest, _fingerprints())
 
 
-def bring(config: PipelineConfig) -> tuple[list[str], list[SourceRef | Artifact]]:
+def bring(config: HasSources) -> tuple[list[str], list[SourceRef | Artifact]]:
     """Names and parts of everything that is to be read; what is remote or on a site is fetched first."""
     failures: list[PartFailure] = []
     keep = active_plan() is None
@@ -49,7 +49,7 @@ def _fingerprints() -> Path:
     return home() / "fingerprints.sqlite"
 
 
-def enough(config: PipelineConfig, results: tuple[list[Part], list[PartFailure]]) -> list[Part]:
+def enough(config: HasSources, results: tuple[list[Part], list[PartFailure]]) -> list[Part]:
     """The artifacts of a mapped stage, if few enough parts failed; raises PartsFailedError else."""
     artifacts, failures = results
     if not failures:

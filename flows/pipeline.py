@@ -6,15 +6,19 @@ sources ─fetch─▶ ─ingest─▶ documents ─clean─▶ ─deduplicate�
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from prefect import flow
 
-from flows.config import PipelineConfig
+from flows.announcements import announce_registration
+from flows.config import HasSources, Learning, PipelineConfig
 from flows.frozen import frozen
 from flows.parts import bring, enough, labels
 from flows.reporting import publish
-from flows.runners import run_name, task_runner
+from flows.runners import placed, run_name
 from flows.runs import Outcome, remember
 from storage import registry
+from storage.artifacts import Artifact
 from tasks.clean import clean
 from tasks.deduplicate import deduplicate
 from tasks.evaluation import evaluate
@@ -26,25 +30,43 @@ from tasks.registration import register
 from tasks.tokenization import tokenize, train_tokenizer
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """What a model is trained on, and what it will be measured on."""
+
+    shards: Artifact
+    tokenizer: Artifact
+    heldout: Artifact
+
+
 def mill(config: PipelineConfig) -> Outcome:
     """Every stage, in order; each call gives an artifact, from the store or made now."""
+    corpus = gather(config)
+    tokens = prepare(corpus, config.scope, config)
+    model = pretrain(tokens.shards, tokens.tokenizer, config.train)
+    report = evaluate(model, tokens.shards, tokens.heldout, config.evaluate)
+    version = register(config.name, model, report, tokens.shards, config.registry, registry.identity())
+    return Outcome(corpus=corpus, shards=tokens.shards, model=model, report=report, version=version)
+
+
+def gather(config: HasSources) -> Artifact:
+    """Sources in, a corpus out: part by part until duplicates are sought in all of them together."""
     names, sources = bring(config)
     documents = enough(config, ingest.map(sources, config.ingest, config.extract, labels=names))
     cleaned = enough(config, clean.map(documents, config.clean, labels=labels(documents, names)))
-    corpus = deduplicate(cleaned, config.deduplicate)
+    return deduplicate(cleaned, config.deduplicate)
 
-    heldout = frozen(hold_out, config.scope, config.hold_out, lambda: hold_out(corpus, config.hold_out))
+
+def prepare(corpus: Artifact, scope: str, config: Learning) -> Tokens:
+    """A corpus in, token shards out; tokenizer and held-out set stay as ``scope`` first had them."""
+    heldout = frozen(hold_out, scope, config.hold_out, lambda: hold_out(corpus, config.hold_out))
     excluded = exclude(corpus, heldout, config.hold_out)
     vocabulary = config.tokenize.tokenizer
     tokenizer = frozen(
-        train_tokenizer, config.scope, vocabulary, lambda: train_tokenizer(corpus, excluded, vocabulary)
+        train_tokenizer, scope, vocabulary, lambda: train_tokenizer(corpus, excluded, vocabulary)
     )
     shards = tokenize(corpus, heldout, excluded, tokenizer, config.tokenize)
-
-    model = pretrain(shards, tokenizer, config.train)
-    report = evaluate(model, shards, heldout, config.evaluate)
-    version = register(config.name, model, report, shards, config.registry, registry.identity())
-    return Outcome(corpus=corpus, shards=shards, model=model, report=report, version=version)
+    return Tokens(shards, tokenizer, heldout)
 
 
 @flow(name="pipeline", flow_run_name=run_name, log_prints=False)
@@ -54,13 +76,9 @@ def pipeline(config: PipelineConfig) -> dict[str, str]:
     Every stage is cached by its inputs, its configuration and its code: what has not changed is not done
     again, and a run that was killed goes on where it was.
     """
-    with keeping(Journal()) as journal, remember(config, journal):
-        outcome = mill(config)
-        publish(config, journal, outcome)
+    with keeping(Journal()) as journal, remember(config.name, config.scope, config, journal):
+        with placed(config.run):
+            outcome = mill(config)
+        announce_registration(journal)
+        publish(config.name, journal, outcome)
     return outcome.summary()
-
-
-def run_pipeline(config: PipelineConfig) -> dict[str, str]:
-    """Run the flow here and now, on the task runner that the configuration names."""
-    placed = pipeline.with_options(task_runner=task_runner(config.run))
-    return placed(config)

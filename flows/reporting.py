@@ -7,36 +7,54 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.config import PipelineConfig
 from flows.funnel import funnel_rows
 from flows.runs import Outcome
+from storage.artifacts import Artifact
 from storage.store import open_store
 from tasks.journal import Journal
 
 
-def publish(config: PipelineConfig, journal: Journal, outcome: Outcome) -> None:
-    """Create the run's Prefect artifacts, under keys that show their history from run to run."""
-    key = "".join(c if c.isalnum() else "-" for c in config.name.lower()).strip("-")
-    report, samples = _read(outcome, "report.json"), _read(outcome, "samples.json")
-    create_table_artifact(
-        funnel_rows(journal.entries),
-        key=f"{key}-funnel",
-        description="How many documents each stage kept, and which rule dropped how many.",
-    )
-    create_table_artifact(
-        evaluation_rows(report["bits_per_byte"]),
-        key=f"{key}-bits-per-byte",
-        description="Bits per byte of held-out text, over all and by language; lower is better.",
-    )
+def publish(name: str, journal: Journal, outcome: Outcome) -> None:
+    """Create a whole run's Prefect artifacts, under keys that show their history from run to run."""
+    show_funnel(name, journal)
+    show_evaluation(name, outcome.report)
+    report, samples = read_report(outcome.report)
     create_markdown_artifact(
-        summary_markdown(journal, outcome, report, samples),
-        key=f"{key}-summary",
+        summary_markdown(journal, outcome.version, report, samples),
+        key=f"{_key(name)}-summary",
         description="The run in a page.",
     )
 
 
-def _read(outcome: Outcome, name: str) -> Any:
-    return json.loads((open_store().open(outcome.report) / name).read_text(encoding="utf-8"))
+def show_funnel(name: str, journal: Journal) -> None:
+    """How many documents came through each stage of a model's run, as a table."""
+    create_table_artifact(
+        funnel_rows(journal.entries),
+        key=f"{_key(name)}-funnel",
+        description="How many documents each stage kept, and which rule dropped how many.",
+    )
+
+
+def show_evaluation(name: str, report: Artifact) -> None:
+    """A model's bits per byte beside the baselines', as a table."""
+    create_table_artifact(
+        evaluation_rows(read_report(report)[0]["bits_per_byte"]),
+        key=f"{_key(name)}-bits-per-byte",
+        description="Bits per byte of held-out text, over all and by language; lower is better.",
+    )
+
+
+def _key(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
+
+
+def read_report(report: Artifact) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The measures and the samples of an evaluation's artifact."""
+    folder = open_store().open(report)
+    measures, samples = (
+        json.loads((folder / name).read_text(encoding="utf-8")) for name in ("report.json", "samples.json")
+    )
+    return measures, samples
 
 
 def evaluation_rows(bits_per_byte: dict[str, Any]) -> list[dict[str, Any]]:
@@ -53,10 +71,10 @@ def evaluation_rows(bits_per_byte: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def summary_markdown(
-    journal: Journal, outcome: Outcome, report: dict[str, Any], samples: list[dict[str, Any]]
+    journal: Journal, version: Artifact, report: dict[str, Any], samples: list[dict[str, Any]]
 ) -> str:
     """The version and its decision, the stages, and samples to read."""
-    stats = outcome.version.stats
+    stats = version.stats
     lines = [
         f"# models:/{stats['name']}/{stats['version']}",
         f"**{stats['decision']}**: " + "; ".join(stats["reasons"]),

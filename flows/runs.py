@@ -11,10 +11,10 @@ from typing import Any
 
 from prefect.runtime import flow_run
 
-from flows.config import PipelineConfig
 from storage.artifacts import Artifact, Recipe
 from storage.store import Store, open_store
 from tasks.journal import Entry, Journal
+from tasks.settings import StageConfig
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,21 @@ class Outcome:
 
 
 @contextmanager
-def remember(config: PipelineConfig, journal: Journal) -> Iterator[None]:
-    """Write the run's note when the block ends, however it ends."""
+def remember(name: str, scope: str, config: StageConfig, journal: Journal) -> Iterator[None]:
+    """Write the run's note when the block ends, however it ends.
+
+    ``name`` is the model's, ``scope`` its lineage's (see :mod:`flows.frozen`).
+    """
     started = datetime.now(UTC)
     state = "failed"
     try:
         yield
         state = "completed"
     finally:
-        name = f"runs/{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+        place = f"runs/{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
         note = {
-            "name": config.name,
-            "scope": config.scope,
+            "name": name,
+            "scope": scope,
             "config": config.model_dump(mode="json"),
             "started": started.isoformat(),
             "ended": datetime.now(UTC).isoformat(),
@@ -58,7 +61,7 @@ def remember(config: PipelineConfig, journal: Journal) -> Iterator[None]:
             "flow_run": str(flow_run.id or ""),
             "entries": [entry.as_note() for entry in journal.entries],
         }
-        open_store().write_note(name, note)
+        open_store().write_note(place, note)
 
 
 def run_notes(store: Store, name: str | None = None) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 
+from flows.environment import HEARTBEAT_S
 from flows.health import answers, worker_online
 from flows.ports import ANY, LOOPBACK
 from flows.stack_options import POOL, StackOptions
@@ -18,8 +19,6 @@ from flows.stack_processes import MARK, Service
 from flows.stack_state import folder
 from storage.home import home
 
-HEARTBEAT_S = 30
-"""How often a running flow says that it lives; Prefect takes no less than 30 s."""
 WORKER = "modelmill"
 """The worker's name in the work pool."""
 

@@ -65,6 +65,10 @@ def config(**changes: Any) -> PipelineConfig:
     return check(values)
 
 
+TOLD: list[dict[str, Any]] = []
+"""What the runs told the world, as Prefect events."""
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, prefect_api: None) -> Iterator[Path]:
     """One home for the module, in which the pipeline has run once."""
@@ -72,6 +76,9 @@ def home(tmp_path_factory: pytest.TempPathFactory, prefect_api: None) -> Iterato
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODELMILL_HOME", str(path))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}/mlflow/mlflow.db")
+        patch.setattr(
+            "flows.announcements.emit_event", lambda name, **event: TOLD.append({"event": name, **event})
+        )
         (path / "mlflow").mkdir(parents=True)
         states = run(config())
         assert states == dict.fromkeys(STAGES, "completed")
@@ -80,10 +87,10 @@ def home(tmp_path_factory: pytest.TempPathFactory, prefect_api: None) -> Iterato
 
 def run(settings: PipelineConfig) -> dict[str, str]:
     """Run the flow; gives each stage's state."""
-    from flows.pipeline import run_pipeline
+    from flows.pipeline import pipeline
     from flows.runs import run_notes
 
-    run_pipeline(settings)
+    pipeline(settings)
     note = next(run_notes(open_store(), settings.name))
     return {entry["stage"]: entry["state"] for entry in note["entries"]}
 
@@ -103,6 +110,17 @@ def command(*arguments: str) -> str:
 
 def test_a_second_run_finds_every_stage_cached(home: Path) -> None:
     assert run(config()) == dict.fromkeys(STAGES, "cached")
+
+
+def test_what_became_of_the_model_is_told_once(home: Path) -> None:
+    run(config())
+    version = only(open_store(), "register")
+    [told] = TOLD
+    assert told["resource"]["prefect.resource.id"] == "modelmill.model.chained"
+    assert told["payload"]["version"] == version.stats["version"]
+    assert told["payload"]["reasons"] == version.stats["reasons"]
+    promoted = "champion" in version.stats["aliases"]
+    assert told["event"] == f"modelmill.model.{'promoted' if promoted else 'refused'}"
 
 
 def test_explain_says_so_beforehand(home: Path) -> None:

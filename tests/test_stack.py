@@ -122,6 +122,24 @@ def test_status_finds_everything_well(running_stack: Any) -> None:
     assert "red" not in done.stdout
 
 
+@pytest.mark.parametrize("own", ["", "http://127.0.0.1:9/api"])
+def test_a_command_joins_the_running_stack_unless_it_is_told_another(running_stack: Any, own: str) -> None:
+    code = (
+        "import os; from flows.environment import joined, prepare; prepare(); print(joined()); "
+        "print(os.environ['PREFECT_API_URL'], os.environ['MLFLOW_TRACKING_URI'])"
+    )
+    more = {"PREFECT_API_URL": own} if own else {}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**running_stack.environment, **more}, cwd=running_stack.home,
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    line, addresses = done.stdout.splitlines()
+    mlflow = f"http://127.0.0.1:{running_stack.mlflow_port}"
+    assert addresses == f"{own or running_stack.api} {mlflow}"
+    prefect = "" if own else f"Prefect {running_stack.api.removesuffix('/api')}, "
+    assert line == f"Joining the stack that runs here: {prefect}MLflow {mlflow}"
+
+
 def test_all_listen_on_loopback_only(running_stack: Any) -> None:
     listening = set()
     for service in running_stack.state()["services"]:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from flows import show
 from flows.embedded import embedded_prefect
-from flows.environment import prepare
+from flows.environment import joined, prepare
 from flows.live import LiveRun
 from flows.loading import load_config
 from storage.store import open_store
@@ -34,12 +34,14 @@ def run_command(console: Console, preset: str, file: Path | None, sets: Sequence
     sources = ", ".join(config.sources)
     title = f"modelmill [bold]{config.name}[/] from {sources}; everything is under {home}"
     console.print(title, soft_wrap=True)
+    if line := joined():
+        console.print(line, highlight=False, soft_wrap=True)
     try:
         with LiveRun(console):
-            from flows.pipeline import run_pipeline
+            from flows.pipeline import pipeline
 
             server.wait()
-            run_pipeline(config)
+            pipeline(config)
     finally:
         show_run(console, config, started)
     console.print(f"[dim]{time.monotonic() - clock:.1f} s in all[/]")

@@ -1,15 +1,17 @@
 """A small flow with the shape of the real one, for tests of the stack that runs it."""
 
 import time
-from typing import Literal
+from typing import Any, Literal
 
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.announcements import announce
+from flows.announcements import announce_registration
 from flows.deployments import Spec
 from flows.stack_options import StackOptions
-from storage.store import open_store
+from storage.artifacts import Artifact, Recipe
+from storage.store import Draft, open_store
+from tasks.journal import Entry, Journal
 
 
 class TrainConfig(BaseModel):
@@ -38,9 +40,27 @@ def mini(config: MiniConfig) -> str:
     time.sleep(config.train.seconds)
     if config.name == "fail":
         raise ValueError('the run was told to "fail"')
-    announce("promoted", config.name, 1, ["it is the first"])
-    announce("refused", config.name, 2, ["worse by 0.1 bits per byte", 'and "quotes"'])
+    for version in (
+        registered(config.name, 1, "promoted", ["it is the first"]),
+        registered(config.name, 2, "candidate", ["worse by 0.1 bits per byte", 'and "quotes"']),
+    ):
+        announce_registration(Journal([Entry("register", "", "completed", 0.1, version)]))
     return config.name
+
+
+def registered(name: str, number: int, decision: str, reasons: list[str]) -> Artifact:
+    """An artifact as the stage `register` leaves it."""
+    aliases = ["candidate", "champion"] if decision == "promoted" else ["candidate"]
+    stats = {
+        "name": name, "version": str(number), "decision": decision, "aliases": aliases, "reasons": reasons
+    }  # fmt: skip
+
+    def work(draft: Draft) -> dict[str, Any]:
+        (draft.path / "decision").write_text(decision, encoding="utf-8")
+        return stats
+
+    recipe = Recipe(stage="register", code={"mini": "1"}, inputs={"name": name, "version": str(number)})
+    return open_store().make(recipe, (), work)
 
 
 def specs(options: StackOptions) -> list[Spec]:
