@@ -19,12 +19,10 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import yaml
-from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
@@ -37,92 +35,14 @@ from prefect.exceptions import (
     SignatureMismatchError,
 )
 from prefect.utilities.callables import parameter_schema
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from flows import automations
+from flows.specs import NIGHTLY, THREE_AT_NIGHT, Spec
 from flows.stack_options import POOL, StackOptions
 from storage.artifacts import digest_json
 
-THREE_AT_NIGHT = "0 3 * * *"
-NIGHTLY = "nightly"
-"""The schedule's name within its deployment."""
-
 log = logging.getLogger("modelmill.deployments")
-
-
-@dataclass(frozen=True)
-class Spec:
-    """A deployment."""
-
-    name: str
-    entrypoint: str
-    """``package.module.function``: an import, so that nothing depends on where a file lies."""
-    description: str
-    parameters: dict[str, Any]
-    limit: int
-    """Runs of this deployment at once."""
-    collision: Literal["ENQUEUE", "CANCEL_NEW"]
-    """What becomes of a run over the limit."""
-    tags: list[str] = field(default_factory=lambda: ["modelmill"])
-    scheduled: bool = False
-
-    @property
-    def flow(self) -> Flow[..., Any]:
-        """The flow itself; imports its module."""
-        module, _, name = self.entrypoint.rpartition(".")
-        return cast("Flow[..., Any]", getattr(importlib.import_module(module), name))
-
-    @property
-    def full_name(self) -> str:
-        """As the Prefect pages and ``prefect deployment run`` call it."""
-        return f"{self.flow.name}/{self.name}"
-
-
-def pipeline_specs(options: StackOptions) -> list[Spec]:
-    """The pipeline's deployments, their parameters from the options' preset and file."""
-    from flows.loading import load_config
-
-    config = load_config(options.preset, Path(options.config) if options.config else None)
-    parameters = {"config": config.model_dump(mode="json")}
-    return [
-        Spec(
-            "on-demand",
-            "flows.pipeline.pipeline",
-            "Web text in, a registered language model out. Press Run: the values below are complete as they "
-            "are. What has not changed since an earlier run is taken from the store.",
-            parameters,
-            limit=options.runs_at_once,
-            collision="ENQUEUE",
-        ),
-        Spec(
-            NIGHTLY,
-            "flows.pipeline.pipeline",
-            "The same every night. While one runs, the next is cancelled: it would find nothing that the "
-            "first does not make. The parameters are the whole configuration; a schedule's replace them.",
-            parameters,
-            limit=1,
-            collision="CANCEL_NEW",
-            tags=["modelmill", "nightly"],
-            scheduled=True,
-        ),
-        *_operations(),
-    ]
-
-
-def _operations() -> list[Spec]:
-    from flows.operations import PromoteConfig, RollBackConfig, UpkeepConfig
-
-    def spec(name: str, function: str, config: BaseModel, description: str) -> Spec:
-        parameters = {"config": config.model_dump(mode="json")}
-        return Spec(name, f"flows.operations.{function}", description, parameters, 1, "ENQUEUE")
-
-    return [
-        spec(
-            "by-hand", "promote_version", PromoteConfig(), "Makes a version champion, whatever the gate said."
-        ),
-        spec("by-hand", "roll_back", RollBackConfig(), "Makes the former champion champion again."),
-        spec("store", "upkeep", UpkeepConfig(), "Hashes the store; lists, or deletes, what nothing needs."),
-    ]
 
 
 def load_specs(options: StackOptions) -> list[Spec]:

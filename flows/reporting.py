@@ -18,9 +18,14 @@ def publish(name: str, journal: Journal, outcome: Outcome) -> None:
     """Create a whole run's Prefect artifacts, under keys that show their history from run to run."""
     show_funnel(name, journal)
     show_evaluation(name, outcome.report)
-    report, samples = read_report(outcome.report)
+    show_summary(name, journal, outcome.version, outcome.report)
+
+
+def show_summary(name: str, journal: Journal, version: Artifact, report: Artifact) -> None:
+    """The version and its decision, the stages, and samples, as a page."""
+    measures, samples = read_report(report)
     create_markdown_artifact(
-        summary_markdown(journal, outcome.version, report, samples),
+        summary_markdown(journal, version, measures, samples),
         key=f"{_key(name)}-summary",
         description="The run in a page.",
     )

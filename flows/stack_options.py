@@ -44,7 +44,7 @@ class StackOptions(BaseModel):
     nightly: Literal["keep", "on", "off"] = "keep"
     webhook: str = ""
     """Where notifications are posted; empty: nowhere."""
-    deployments: str = "flows.deployments.pipeline_specs"
+    deployments: str = "flows.specs.pipeline_specs"
     """The function that gives the deployments, as ``package.module.function``."""
 
     @property

@@ -13,7 +13,8 @@ from prefect.client.schemas.objects import ConcurrencyLimitStrategy
 from prefect.utilities.callables import parameter_schema
 
 from flows import automations, deployments
-from flows.deployments import Spec, deploy, pipeline_specs
+from flows.deployments import deploy
+from flows.specs import Spec, pipeline_specs
 from flows.stack_options import POOL, StackOptions
 
 ROOT = Path(__file__).resolve().parents[1]

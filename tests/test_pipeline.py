@@ -164,6 +164,43 @@ def test_deleting_an_artifact_runs_that_stage_and_no_other(home: Path, stage: st
     assert run(config()) == {**dict.fromkeys(STAGES, "cached"), stage: "completed"}
 
 
+def part(kind: type[Any], **more: Any) -> Any:
+    """The fields of the whole configuration that a stretch of the pipeline has too."""
+    whole = config()
+    return kind(**{name: getattr(whole, name) for name in kind.model_fields if hasattr(whole, name)}, **more)
+
+
+def test_the_stretches_of_the_pipeline_find_what_the_whole_has_made(home: Path) -> None:
+    from flows.config import CorpusConfig, EvaluationConfig, TrainingConfig
+    from flows.runs import run_notes
+    from flows.steps import evaluate_model, ingest_and_clean, train
+
+    store = open_store()
+    corpus, model, report = (only(store, kind) for kind in ("deduplicate", "pretrain", "evaluate"))
+    assert ingest_and_clean(part(CorpusConfig))["corpus"] == f"deduplicate/{corpus.key}"
+    assert train(part(TrainingConfig))["model_digest"] == model.digest
+    found = evaluate_model(part(EvaluationConfig, model="models:/chained/1"))
+    assert found == {"report": f"evaluate/{report.key}", "model": "models:/chained/1"}
+    found = evaluate_model(part(EvaluationConfig, into_registry=False))
+    assert found == {"report": f"evaluate/{report.key}"}
+    latest = [note for _, note in zip(range(4), run_notes(store, "chained"), strict=False)]
+    states = [{e["stage"]: e["state"] for e in note["entries"]} for note in reversed(latest)]
+    assert [list(run) for run in states] == [STAGES[:4], STAGES[4:9], STAGES[9:], STAGES[9:10]]
+    assert {state for run in states for state in run.values()} == {"cached"}
+
+
+def test_a_stretch_without_its_input_says_what_is_missing(home: Path) -> None:
+    from flows.config import TrainingConfig
+    from flows.steps import train
+    from storage.errors import ArtifactMissingError
+
+    with pytest.raises(ArtifactMissingError, match="no run of elsewhere has left an artifact of deduplicate"):
+        train(TrainingConfig(name="elsewhere"))
+    model = only(open_store(), "pretrain")
+    with pytest.raises(ArtifactMissingError, match="wanted is one of deduplicate"):
+        train(TrainingConfig(name="chained", corpus=f"pretrain/{model.key[:12]}"))
+
+
 def test_a_shard_opens_with_datasets_and_so_does_the_set(home: Path) -> None:
     shards = only(open_store(), "tokenize")
     folder = open_store().open(shards)

@@ -11,8 +11,7 @@ from rich.console import Console
 from flows import show
 from flows.environment import prepare
 from flows.loading import load_config
-from storage.artifacts import Artifact
-from storage.errors import ArtifactMissingError
+from flows.references import find_artifact
 from storage.store import Store, open_store
 
 
@@ -38,26 +37,6 @@ def config_command(console: Console, preset: str, file: Path | None, sets: Seque
     """Print the checked configuration as YAML."""
     values = load_config(preset, file, sets).model_dump(mode="json")
     console.print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), markup=False, highlight=False)
-
-
-def find_artifact(name: str) -> Artifact:
-    """The artifact behind ``models:/NAME@alias``, ``models:/NAME/3`` or ``KIND/KEY`` (or a key's start).
-
-    Raises ArtifactMissingError where the store has none, RegistryError where MLflow has no such version.
-    """
-    store = open_store()
-    if name.startswith("models:/"):
-        from storage.registry import version_artifact
-
-        kind, key = version_artifact(name)
-    else:
-        kind, _, key = name.partition("/")
-    for artifact in store.artifacts(kind):
-        if key and artifact.key.startswith(key):
-            return artifact
-    raise ArtifactMissingError(
-        f"{kind}/{key} is not in the store {store.uri}. `modelmill verify` lists what is."
-    )
 
 
 def verify_command(console: Console, name: str) -> None:

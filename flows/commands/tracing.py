@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from flows import show
-from flows.commands.inspect import find_artifact
 from flows.environment import prepare
+from flows.references import find_artifact
 from flows.tracing import Fate, ancestors, fates
 from storage.artifacts import Artifact
 from storage.errors import ArtifactMissingError

@@ -7,7 +7,7 @@ from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.announcements import announce_registration
-from flows.deployments import Spec
+from flows.specs import Spec
 from flows.stack_options import StackOptions
 from storage.artifacts import Artifact, Recipe
 from storage.store import Draft, open_store

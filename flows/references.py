@@ -1,0 +1,80 @@
+"""From a name that people write to the artifact that it means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.runs import run_notes
+from storage.artifacts import Artifact
+from storage.errors import ArtifactMissingError
+from storage.store import Store, open_store
+
+
+def find_artifact(name: str) -> Artifact:
+    """The artifact behind ``models:/NAME@alias``, ``models:/NAME/3`` or ``KIND/KEY`` (or a key's start).
+
+    Raises ArtifactMissingError where the store has none, RegistryError where MLflow has no such version.
+    """
+    store = open_store()
+    if name.startswith("models:/"):
+        from storage.registry import version_artifact
+
+        kind, key = version_artifact(name)
+    else:
+        kind, _, key = name.partition("/")
+    for artifact in store.artifacts(kind):
+        if key and artifact.key.startswith(key):
+            return artifact
+    raise ArtifactMissingError(
+        f"{kind}/{key} is not in the store {store.uri}. `modelmill verify` lists what is."
+    )
+
+
+def named_or_latest(reference: str, stage: str, name: str) -> Artifact:
+    """The artifact of ``stage`` that ``reference`` names or, where it is empty, the latest of a model's runs.
+
+    Raises ArtifactMissingError where there is none, or the reference is another stage's.
+    """
+    if reference:
+        found = find_artifact(reference)
+        if found.kind != stage:
+            raise ArtifactMissingError(
+                f"{reference} is an artifact of {found.kind}; wanted is one of {stage}."
+            )
+        return found
+    store = open_store()
+    for note in run_notes(store, name):
+        for entry in _entries(note, stage):
+            if (artifact := store.find(stage, entry["key"])) is not None:
+                return artifact
+    raise ArtifactMissingError(
+        f"no run of {name} has left an artifact of {stage} in the store {store.uri} yet; check the name, or "
+        "run the flow that makes it first"
+    )
+
+
+def scope_of(artifact: Artifact, name: str) -> str:
+    """The lineage in which a run made or found an artifact; the model's name where no run's note tells."""
+    for note in run_notes(open_store()):
+        if any(entry["key"] == artifact.key for entry in _entries(note, artifact.kind)):
+            return str(note["scope"])
+    return name
+
+
+def parent(artifact: Artifact, stage: str) -> Artifact:
+    """The artifact of ``stage`` from which another was made.
+
+    Raises ArtifactMissingError where it is gone from the store.
+    """
+    store: Store = open_store()
+    for reference in artifact.parents:
+        if reference.kind == stage and (found := store.find(stage, reference.key)) is not None:
+            return found
+    raise ArtifactMissingError(
+        f"the {stage} artifact behind {artifact.kind}/{artifact.key} is gone from the store {store.uri}: "
+        "run the pipeline again"
+    )
+
+
+def _entries(note: dict[str, Any], stage: str) -> list[dict[str, Any]]:
+    return [entry for entry in note["entries"] if entry["stage"] == stage and "key" in entry]
