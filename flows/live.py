@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,8 @@ from rich.text import Text
 
 from tasks.progress import Event, listening
 
+LINES_PER_STAGE = 12
+"""Parts of a mapped stage that get a line of their own when they end; of more, only failures do."""
 MARKS = {"completed": "[green]✓[/]", "cached": "[cyan]↻[/]", "failed": "[red]✗[/]"}
 
 
@@ -30,6 +33,7 @@ class LiveRun:
             transient=True,
         )
         self._bars: dict[tuple[str, str], TaskID] = {}
+        self._lines: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._listening = listening(self._on_event)
 
@@ -76,6 +80,9 @@ class LiveRun:
         if bar is not None:
             seconds = self._progress.tasks[self._progress.task_ids.index(bar)].elapsed or 0.0
             self._progress.remove_task(bar)
+        self._lines[event.stage] += 1
+        if self._lines[event.stage] > LINES_PER_STAGE and event.state != "failed":
+            return
         took = "cached" if event.state == "cached" else f"{seconds:.1f} s"
         self._progress.console.print(Text.from_markup(f"{MARKS[event.state]} {_name(event)} [dim]{took}[/]"))
 

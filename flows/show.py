@@ -40,7 +40,9 @@ OUT: dict[str, tuple[tuple[str, str], ...]] = {
 """Which of a stage's stats its row of the table shows, and their units; a stage may state its own."""
 TOP_REASONS = 6
 """As many reasons a stage are named in the terminal; the others are in the run's report."""
-VERDICTS = {"cached": ("[cyan]cached[/]"), "run": "[yellow]runs[/]", "depends": "[dim]depends[/]"}
+PARTS_NAMED = 3
+"""More parts than these that fare alike are counted instead of named."""
+VERDICTS = {"cached": "[cyan]cached[/]", "run": "[yellow]runs[/]", "depends": "[dim]depends[/]"}
 
 
 def stage_table(journal: Sequence[Entry]) -> Table:
@@ -152,12 +154,16 @@ def version_line(stats: dict[str, Any]) -> Text:
 
 
 def plan_table(plan: Plan) -> Table:
-    """What a run would do, stage by stage, and why."""
+    """What a run would do, stage by stage, and why; parts of one fate share a row."""
     table = Table(show_edge=False, pad_edge=False)
     for name in ("stage", "part", "", "because"):
         table.add_column(name)
+    alike: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for step in plan.steps:
-        table.add_row(step.stage, step.label, VERDICTS[step.verdict], "\n".join(step.reasons))
+        alike.setdefault((step.stage, step.verdict, tuple(step.reasons)), []).append(step.label)
+    for (stage, verdict, reasons), parts in alike.items():
+        label = "\n".join(parts) if len(parts) <= PARTS_NAMED else f"{len(parts):,} parts"
+        table.add_row(stage, label, VERDICTS[verdict], "\n".join(reasons))
     return table
 
 
