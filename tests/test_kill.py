@@ -15,7 +15,7 @@ import psutil
 import pytest
 import yaml
 
-KILLS = int(os.environ.get("MODELMILL_KILLS", "3"))
+KILLS = int(os.environ.get("MODELMILL_KILLS", "2"))
 CONFIG = {
     "name": "killed",
     "sources": ["pydoc:stdlib"],

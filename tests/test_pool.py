@@ -4,7 +4,10 @@ import math
 import operator
 import os
 import signal
+import subprocess
+import sys
 import time
+import types
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -145,14 +148,15 @@ def test_closing_early_leaves_no_process(helpers: object) -> None:
         os.kill(pid, 0)
 
 
-def test_a_function_that_cannot_be_imported_stops_the_run(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_function_that_cannot_be_imported_stops_the_run(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    only_here = types.ModuleType("only_here")
+    exec("def double(item): return 2 * item", only_here.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", only_here)
     with pytest.raises(PoolError, match="could not load"):
-        list(map_isolated(_nowhere, [1]))
-    assert "Error" in capfd.readouterr().err
-
-
-def _nowhere(item: int) -> int:
-    raise NotImplementedError(item)
+        list(map_isolated(only_here.double, [1]))
+    assert "only_here" in capfd.readouterr().err
 
 
 def test_bounds_are_checked() -> None:
@@ -163,8 +167,6 @@ def test_bounds_are_checked() -> None:
 
 def test_an_orphaned_worker_ends() -> None:
     """A parent that is killed leaves nothing behind: the item's own timer ends the loop."""
-    import subprocess
-    import sys
 
     program = (
         "import time\nfrom tasks.pool import map_isolated\n"
