@@ -14,7 +14,7 @@ up: $(VENV)/run.ready  ## Prefect, MLflow, a worker and the deployments, until C
 
 test: $(VENV)/test.ready  ## every check and every test
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n logical --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/test.ready  ## lint, format, types, layers
 	@$(BIN)/ruff check .

@@ -21,6 +21,9 @@ from typing import Any
 import httpx
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the cores are shared out among the test processes
+
 SHARED_DATA = Path(
     os.environ.get("MODELMILL_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared/data")
 )
