@@ -272,7 +272,7 @@ def _sources(
             )
             taken = []
             for doc_id, url, language, value, text in rows:
-                group = group_of(value or "", mixture.weights)
+                group = group_of(value or "", mixture.by_group)
                 if doc_id in left_out:
                     skipped["excluded"] += 1
                 elif not text:

@@ -115,7 +115,7 @@ def test_a_reject_says_what_was_measured_and_where_the_line_was() -> None:
 
 
 def test_limits_for_one_language_hold_for_it_alone() -> None:
-    config = CleanConfig(by_language={"zh": {"gopher.min_words": 500}})
+    config = CleanConfig(own_limits=("zh gopher.min_words=500",))
     assert "gopher.min_words" in broken(CHINESE, "zh", config)
     assert broken(ENGLISH, "en", config) == set()
 
@@ -127,7 +127,17 @@ def test_a_section_that_is_switched_off_judges_nothing() -> None:
 
 def test_a_misspelt_rule_is_refused_with_the_names_that_there_are() -> None:
     with pytest.raises(ValueError, match=r"no rule 'gopher.min_word'.*gopher\.min_words"):
-        CleanConfig(by_language={"zh": {"gopher.min_word": 1}})
+        CleanConfig(own_limits=("zh gopher.min_word=1",))
+    with pytest.raises(ValueError, match="'many' is no number"):
+        CleanConfig(own_limits=("zh gopher.min_words=many",))
+
+
+def test_own_limits_go_over_those_that_are_known_for_a_language() -> None:
+    known = CleanConfig().by_language["zh"]
+    found = CleanConfig(own_limits=("zh gopher.min_words = 30",)).by_language
+    assert found["zh"] == {**known, "gopher.min_words": 30.0}
+    assert CleanConfig(limits_by_language="none").by_language == {}
+    assert CleanConfig().by_language["zh"] == known
 
 
 @settings(max_examples=300, deadline=None)

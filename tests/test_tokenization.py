@@ -218,7 +218,7 @@ def test_an_interrupted_run_goes_on_after_its_last_shard(
 
 
 def test_a_mixture_states_its_repeats_and_keeps_groups_apart() -> None:
-    config = CONFIG.model_copy(update={"mixture": MixtureConfig(weights={"en": 1, "zh": 1})})
+    config = CONFIG.model_copy(update={"mixture": MixtureConfig(weights=("en=1", "zh=1"))})
     tokens = open_set(folder(run(config)))
     english, chinese = tokens.index.groups
     assert (english.name, chinese.name) == ("en", "zh")
@@ -231,18 +231,18 @@ def test_a_mixture_states_its_repeats_and_keeps_groups_apart() -> None:
 
 
 def test_a_mixture_by_source_may_leave_the_rest_out() -> None:
-    config = CONFIG.model_copy(update={"mixture": MixtureConfig(by="source", weights={"b": 1})})
+    config = CONFIG.model_copy(update={"mixture": MixtureConfig(by="source", weights=("b=1",))})
     artifact = run(config)
     assert artifact.stats["skipped"] == {"excluded": 2, "not_in_mixture": 39}
-    rest = CONFIG.model_copy(update={"mixture": MixtureConfig(by="source", weights={"b": 1, "*": 3})})
+    rest = CONFIG.model_copy(update={"mixture": MixtureConfig(by="source", weights=("b=1", "*=3"))})
     assert [g["name"] for g in run(rest).stats["mixture"]] == ["*", "b"]
 
 
 def test_repeats_are_bounded_and_groups_without_text_are_named() -> None:
-    found = shares({"en": 1000, "zh": 10}, MixtureConfig(weights={"en": 1, "zh": 1}, max_repeats=4))
+    found = shares({"en": 1000, "zh": 10}, MixtureConfig(weights=("en=1", "zh=1"), max_repeats=4))
     assert [(s.name, s.repeats, s.share) for s in found] == [("en", 0.04, 0.5), ("zh", 4.0, 0.5)]
     with pytest.raises(TokensError, match=r"names ko, of which there is no text; by language there is: en"):
-        shares({"en": 1000}, MixtureConfig(weights={"en": 1, "ko": 1}))
+        shares({"en": 1000}, MixtureConfig(weights=("en=1", "ko=1")))
 
 
 def test_nothing_left_to_train_on_is_said_with_the_numbers() -> None:
@@ -279,7 +279,7 @@ def test_a_tokenizer_can_be_adopted(tmp_path: Path) -> None:
 
 
 def test_another_mixture_does_not_ask_for_another_tokenizer() -> None:
-    other = CONFIG.model_copy(update={"mixture": MixtureConfig(weights={"en": 1})})
+    other = CONFIG.model_copy(update={"mixture": MixtureConfig(weights=("en=1",))})
     assert other.tokenizer == CONFIG.tokenizer
     assert "mixture" not in json.loads(other.tokenizer.model_dump_json())
 
@@ -319,3 +319,16 @@ def test_ids_of_a_shard_are_views_of_the_file() -> None:
     assert ids.dtype == np.uint16
     assert not ids.flags.owndata
     assert not ids.flags.writeable
+
+
+@pytest.mark.parametrize("line", ["en", "en=", "=1", "en=0", "en=-1", "en=nan", "en=1000001", "en 1"])
+def test_a_weight_that_cannot_be_read_is_refused_with_how_to_write_it(line: str) -> None:
+    with pytest.raises(ValueError, match=r"write group and weight as 'zh=0\.5'"):
+        MixtureConfig(weights=(line,))
+    with pytest.raises(ValueError, match="en: named more than once"):
+        MixtureConfig(weights=("en=1", "en = 2"))
+
+
+def test_the_name_of_a_group_may_hold_an_equals_sign() -> None:
+    config = MixtureConfig(by="source", weights=("cc://CC?files=10=0.5", "*=1"))
+    assert config.by_group == {"cc://CC?files=10": 0.5, "*": 1.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -221,11 +222,17 @@ class CleanConfig(StageConfig):
     )
     c4: C4Config = Field(C4Config(), title="C4", description="Pages of placeholder text or code.")
     fineweb: FineWebConfig = Field(FineWebConfig(), title="FineWeb", description="Pages of fragments.")
-    by_language: dict[str, dict[str, float]] = Field(
-        BY_LANGUAGE,
+    limits_by_language: Literal["fineweb2", "none"] = Field(
+        "fineweb2",
         title="Limits by language",
-        description="Limits that hold for single languages instead: {zh: {gopher.min_words: 30}}. Rules are "
-        "named as in the rejects' reasons. FineWeb2's limits for Chinese, Japanese and Thai by default.",
+        description="fineweb2: what FineWeb2 found for Chinese, Japanese and Thai. none: the limits above "
+        "hold for every language.",
+    )
+    own_limits: tuple[str, ...] = Field(
+        (),
+        title="Own limits by language",
+        description="Limits that hold for single languages instead, each as 'zh gopher.min_words=30': the "
+        "language, the rule as rejects name it, the limit.",
     )
     score: ScoreConfig = Field(ScoreConfig(), title="Model score", description="A classifier of yours.")
     decontaminate: FilesConfig = Field(
@@ -250,12 +257,31 @@ class CleanConfig(StageConfig):
         json_schema_extra={"affects_result": False},
     )
 
-    @field_validator("by_language")
+    @field_validator("own_limits")
     @classmethod
-    def _known_rules(cls, value: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-        known = rule_limits()
-        for language, limits in value.items():
-            for name in limits:
-                if name not in known:
-                    raise ValueError(f"{language}: there is no rule {name!r}; there are {', '.join(known)}")
-        return value
+    def _known_rules(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
+        for line in lines:
+            _limit_of(line)
+        return lines
+
+    @cached_property
+    def by_language(self) -> dict[str, dict[str, float]]:
+        """Limits by rule by language, where they are not those of every language."""
+        table = BY_LANGUAGE if self.limits_by_language == "fineweb2" else {}
+        found = {language: dict(limits) for language, limits in table.items()}
+        for language, rule, limit in map(_limit_of, self.own_limits):
+            found.setdefault(language, {})[rule] = limit
+        return found
+
+
+def _limit_of(line: str) -> tuple[str, str, float]:
+    """Language, rule and limit of a line such as ``zh gopher.min_words=30``; raises ValueError."""
+    language, _, rest = line.strip().partition(" ")
+    rule, _, value = rest.strip().partition("=")
+    known = rule_limits()
+    if rule.strip() not in known:
+        raise ValueError(f"{line!r}: there is no rule {rule.strip()!r}; there are {', '.join(known)}")
+    try:
+        return language, rule.strip(), float(value)
+    except ValueError:
+        raise ValueError(f"{line!r}: {value!r} is no number; write it as 'zh gopher.min_words=30'") from None

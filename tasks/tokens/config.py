@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -63,12 +64,12 @@ class MixtureConfig(StageConfig):
     by: Literal["language", "source", "domain"] = Field(
         "language", title="Groups", description="What the weights name: languages, source files or domains."
     )
-    weights: dict[str, float] = Field(
-        {},
+    weights: tuple[str, ...] = Field(
+        (),
         title="Weights",
-        description='Wanted share of each group, such as {"en": 1, "zh": 1}: above 0 to 1,000,000, scaled to '
-        'a sum of 1; "*" stands for all groups that are not named, and without it they are left out. Empty '
-        "takes the text as it is, each document once an epoch.",
+        description="Wanted share of each group, each as 'zh=0.5': above 0 to 1,000,000, scaled to a sum of "
+        "1. '*=1' weighs all groups that are not named; without it they are left out. Empty takes the text "
+        "as it is, each document once an epoch.",
     )
     max_repeats: float = Field(
         4.0,
@@ -81,11 +82,31 @@ class MixtureConfig(StageConfig):
 
     @field_validator("weights")
     @classmethod
-    def _in_range(cls, weights: dict[str, float]) -> dict[str, float]:
-        wrong = {name: weight for name, weight in weights.items() if not 0 < weight <= 1_000_000}
-        if wrong:
-            raise ValueError(f"{wrong} must be above 0 and at most 1,000,000: leave a group out to drop it")
+    def _readable(cls, weights: tuple[str, ...]) -> tuple[str, ...]:
+        names = [_weight_of(line)[0] for line in weights]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)}: named more than once")
         return weights
+
+    @cached_property
+    def by_group(self) -> dict[str, float]:
+        """Weight by group; empty where the text is taken as it is."""
+        return dict(map(_weight_of, self.weights))
+
+
+def _weight_of(line: str) -> tuple[str, float]:
+    """Group and weight of a line such as ``zh=0.5``; raises ValueError."""
+    name, _, value = line.rpartition("=")
+    try:
+        weight = float(value)
+    except ValueError:
+        weight = 0.0
+    if not name.strip() or not 0 < weight <= 1_000_000:
+        raise ValueError(
+            f"{line!r}: write group and weight as 'zh=0.5', the weight above 0 and at most 1,000,000; to "
+            "drop a group leave it out"
+        )
+    return name.strip(), weight
 
 
 class EncodingConfig(StageConfig):

@@ -43,7 +43,7 @@ def shares(tokens: Mapping[str, int], config: MixtureConfig) -> list[Share]:
 
     Raises TokensError where a weight names a group that has no text.
     """
-    weights = dict(config.weights) or {name: float(count) for name, count in tokens.items()}
+    weights = config.by_group or {name: float(count) for name, count in tokens.items()}
     if not weights:
         return []
     missing = sorted(name for name in weights if not tokens.get(name))
