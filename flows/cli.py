@@ -205,12 +205,6 @@ def main() -> None:
 
     try:
         app()
-    except KeyboardInterrupt:
-        errors.print(
-            "\n[yellow]Stopped.[/] Nothing finished is lost: the same command goes on from here, "
-            "training from its last checkpoint."
-        )
-        raise SystemExit(130) from None
     except Exception as error:
         if (text := explain_failure(error)) is None:
             raise

@@ -15,7 +15,7 @@ from tasks.progress import Event, listening
 
 LINES_PER_STAGE = 12
 """Parts of a mapped stage that get a line of their own when they end; of more, only failures do."""
-MARKS = {"completed": "[green]✓[/]", "cached": "[cyan]↻[/]", "failed": "[red]✗[/]"}
+MARKS = {"completed": "[green]✓[/]", "cached": "[cyan]↻[/]", "failed": "[red]✗[/]", "stopped": "[yellow]■[/]"}
 
 
 class LiveRun:
@@ -81,7 +81,7 @@ class LiveRun:
             seconds = self._progress.tasks[self._progress.task_ids.index(bar)].elapsed or 0.0
             self._progress.remove_task(bar)
         self._lines[event.stage] += 1
-        if self._lines[event.stage] > LINES_PER_STAGE and event.state != "failed":
+        if self._lines[event.stage] > LINES_PER_STAGE and event.state not in ("failed", "stopped"):
             return
         took = "cached" if event.state == "cached" else f"{seconds:.1f} s"
         self._progress.console.print(Text.from_markup(f"{MARKS[event.state]} {_name(event)} [dim]{took}[/]"))

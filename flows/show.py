@@ -18,7 +18,7 @@ from storage.store import Damage, Store
 from tasks.journal import Entry
 from tasks.planning import Plan
 
-STATE_STYLE = {"completed": "green", "cached": "cyan", "failed": "red"}
+STATE_STYLE = {"completed": "green", "cached": "cyan", "failed": "red", "stopped": "yellow"}
 IN: dict[str, tuple[tuple[str, str], ...]] = {
     "ingest": (("records", "records"),),
     "clean": (("documents_in", "documents"), ("characters_in", "characters")),
@@ -63,7 +63,7 @@ def stage_table(journal: Sequence[Entry]) -> Table:
 
 
 def _states(entries: Sequence[Entry]) -> Text:
-    counts = {state: sum(e.state == state for e in entries) for state in ("completed", "cached", "failed")}
+    counts = {state: sum(e.state == state for e in entries) for state in STATE_STYLE}
     present = [(state, n) for state, n in counts.items() if n]
     text = Text()
     for i, (state, n) in enumerate(present):
@@ -123,6 +123,7 @@ def bits_table(report: dict[str, Any]) -> Table:
     languages = sorted({language for row in report.values() for language in row.get("by_language", {})})
     table = Table(
         title="Held-out bits per byte (lower is better)",
+        min_width=len("Held-out bits per byte (lower is better)"),
         title_justify="left",
         show_edge=False,
         pad_edge=False,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from storage.artifacts import Artifact
 
-State = Literal["completed", "cached", "failed"]
+State = Literal["completed", "cached", "failed", "stopped"]
 
 
 @dataclass(frozen=True)

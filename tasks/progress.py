@@ -23,7 +23,7 @@ class Event:
     label: str
     """Which of the mapped parts, or empty."""
     state: str
-    """``started``, ``progress``, ``completed``, ``cached`` or ``failed``."""
+    """``started``, ``progress``, ``completed``, ``cached``, ``failed`` or ``stopped``."""
     done: float = 0
     total: float | None = None
     unit: str = ""

@@ -128,7 +128,11 @@ class Stage(Generic[P]):
             return self._planned(plan, "", bound)
         self.recipe(**bound)  # what cannot be fingerprinted is refused before any work
         started = time.monotonic()
-        state = self._placed("")(**bound, return_state=True)
+        try:
+            state = self._placed("")(**bound, return_state=True)
+        except KeyboardInterrupt:
+            record(Entry(self.name, "", "stopped", time.monotonic() - started))
+            raise
         return self._settle(state, "", started)
 
     def map(
@@ -271,8 +275,8 @@ class Stage(Generic[P]):
                     "%s: another process is making this; waiting to adopt it", self.name
                 ),
             )
-        except BaseException:
-            tell(Event(self.name, label, "failed"))
+        except BaseException as error:
+            tell(Event(self.name, label, "stopped" if isinstance(error, KeyboardInterrupt) else "failed"))
             raise
         tell(Event(self.name, label, "completed", detail={"artifact": artifact}))
         return artifact

@@ -43,6 +43,8 @@ def flaky(run: StageRun, kind: str) -> dict[str, Any]:
         raise httpx.ConnectError("connection refused")
     if kind == "wrong":
         raise ValueError("never right")
+    if kind == "interrupted":
+        raise KeyboardInterrupt
     (run.path / "ok").touch()
     return {}
 
@@ -122,6 +124,14 @@ def test_a_wrong_value_is_not_retried() -> None:
 def mixed() -> tuple[list[str], list[str]]:
     made, failures = flaky.map(["fine", "wrong"], labels=["a", "b"])
     return [artifact.kind for artifact in made], [f"{f.part}: {f.error}" for f in failures]
+
+
+def test_an_interrupted_stage_is_told_as_stopped_not_as_failed() -> None:
+    events: list[Event] = []
+    with keeping(Journal()) as journal, listening(events.append), pytest.raises(KeyboardInterrupt):
+        failing("interrupted")
+    assert [(entry.stage, entry.state) for entry in journal.entries] == [("flaky", "stopped")]
+    assert events[-1].state == "stopped"
 
 
 def test_one_part_fails_alone() -> None:

@@ -21,6 +21,11 @@ from storage.store import open_store
 if TYPE_CHECKING:
     from flows.config import PipelineConfig
 
+STOPPED = (
+    "[yellow]Stopped.[/] Nothing finished is lost: the same command goes on from here, training from its "
+    "last checkpoint."
+)
+
 
 def run_command(console: Console, preset: str, file: Path | None, sets: Sequence[str]) -> None:
     """Run the pipeline; raises ConfigError or SourceError before anything is started."""
@@ -36,14 +41,20 @@ def run_command(console: Console, preset: str, file: Path | None, sets: Sequence
     console.print(title, soft_wrap=True)
     if line := joined():
         console.print(line, highlight=False, soft_wrap=True)
+    stopped = False
     try:
         with LiveRun(console):
             from flows.pipeline import pipeline
 
             server.wait()
             pipeline(config)
+    except KeyboardInterrupt:
+        stopped = True
+        raise
     finally:
         show_run(console, config, started)
+        if stopped:
+            console.print(STOPPED)
     console.print(f"[dim]{time.monotonic() - clock:.1f} s in all[/]")
 
 
