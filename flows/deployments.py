@@ -82,7 +82,7 @@ def _put(client: SyncPrefectClient, spec: Spec, options: StackOptions) -> str:
     common: dict[str, Any] = {
         "entrypoint": spec.entrypoint,
         "description": spec.description,
-        "parameter_openapi_schema": parameter_schema(flow).model_dump_for_openapi(),
+        "parameter_openapi_schema": form(spec),
         "enforce_parameter_schema": True,
         "tags": spec.tags,
         "work_pool_name": options.pool,
@@ -108,6 +108,16 @@ def _put(client: SyncPrefectClient, spec: Spec, options: StackOptions) -> str:
         if spec.scheduled:
             _reschedule(client, found, options)
     return f"{flow.name}/{spec.name}"
+
+
+def form(spec: Spec) -> dict[str, Any]:
+    """The schema of the run form.
+
+    The pages open it before Quick run where a parameter is required, and none is: a deployment's own
+    parameters are whole.
+    """
+    schema = parameter_schema(spec.flow).model_dump_for_openapi()
+    return {**schema, "required": [] if spec.one_click else list(schema["properties"])}
 
 
 def job_variables(options: StackOptions) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class Spec:
     """What becomes of a run over the limit."""
     tags: list[str] = field(default_factory=lambda: ["modelmill"])
     scheduled: bool = False
+    one_click: bool = True
+    """Whether Quick run starts it at once; else it opens the form first."""
 
     @property
     def flow(self) -> Flow[..., Any]:
@@ -100,9 +102,9 @@ def _steps(config: PipelineConfig) -> list[Spec]:
 def _operations(model: str) -> list[Spec]:
     from flows.operations import PromoteConfig, RollBackConfig, UpkeepConfig
 
-    def spec(name: str, function: str, config: BaseModel, description: str) -> Spec:
-        parameters = {"config": config.model_dump(mode="json")}
-        return Spec(name, f"flows.operations.{function}", description, parameters, 1, "ENQUEUE")
+    def spec(name: str, function: str, config: BaseModel, description: str, one_click: bool = False) -> Spec:
+        parameters, entrypoint = {"config": config.model_dump(mode="json")}, f"flows.operations.{function}"
+        return Spec(name, entrypoint, description, parameters, 1, "ENQUEUE", one_click=one_click)
 
     return [
         spec(
@@ -112,5 +114,11 @@ def _operations(model: str) -> list[Spec]:
             "Makes a version champion, whatever the gate said.",
         ),
         spec("by-hand", "roll_back", RollBackConfig(name=model), "Makes the former champion champion again."),
-        spec("store", "upkeep", UpkeepConfig(), "Hashes the store; lists, or deletes, what nothing needs."),
+        spec(
+            "store",
+            "upkeep",
+            UpkeepConfig(),
+            "Hashes the store; lists, or deletes, what nothing needs.",
+            one_click=True,
+        ),
     ]

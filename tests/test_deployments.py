@@ -10,7 +10,6 @@ import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
-from prefect.utilities.callables import parameter_schema
 from pydantic import ConfigDict, create_model
 
 from flows import automations, deployments
@@ -159,7 +158,7 @@ Schema = dict[str, Any]
 
 def schema_of(spec: Spec) -> Schema:
     """The schema from which the Prefect pages make a deployment's run form."""
-    return dict(json.loads(json.dumps(parameter_schema(spec.flow).model_dump_for_openapi())))
+    return dict(json.loads(json.dumps(deployments.form(spec))))
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +181,12 @@ def test_every_field_of_a_form_has_a_title_and_says_what_it_is(forms: list[Schem
     assert len(found) > 200
     assert [name for name, node in found if not node.get("title") or not node.get("description")] == []
     assert [name for name, node in found if not node["description"].rstrip().endswith((".", "?"))] == []
+
+
+def test_quick_run_opens_a_form_only_where_a_champion_would_change() -> None:
+    """The pages open the form first where a parameter is required."""
+    asking = [spec.full_name for spec in pipeline_specs(StackOptions()) if schema_of(spec)["required"]]
+    assert asking == ["promote/by-hand", "roll-back/by-hand"]
 
 
 def without_control(form: Schema, node: Schema, path: str) -> Iterator[str]:

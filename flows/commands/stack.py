@@ -38,7 +38,10 @@ def up_command(console: Console, options: StackOptions) -> None:
     def say(line: str) -> None:
         console.print(f"[dim]{time.monotonic() - started:5.1f} s  {line}[/]", highlight=False)
 
-    Stack(options, say).run(lambda: console.print(_welcome(options, time.monotonic() - started)))
+    def ready() -> None:
+        console.print(_welcome(options, time.monotonic() - started), soft_wrap=True, highlight=False)
+
+    Stack(options, say).run(ready)
     console.print("Stopped.")
 
 
@@ -86,17 +89,15 @@ def _prepare() -> None:
     (root / ".gitignore").write_text("*\n")
 
 
-def _welcome(options: StackOptions, seconds: float) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_row("Prefect", f"[bold]{options.prefect_ui}[/]", "runs, schedules, logs")
-    table.add_row("MLflow", f"[bold]{options.mlflow_ui}[/]", "models, metrics, curves")
-    table.add_row("", "", "")
-    table.add_row("Next", f"[bold]{_first_click(options)}[/]", "Run → Quick run")
-    outer = Table.grid()
-    outer.add_row(f"\n[green]Ready[/] in {seconds:.1f} s. Ctrl-C stops everything.\n")
-    outer.add_row(table)
-    outer.add_row("")
-    return outer
+def _welcome(options: StackOptions, seconds: float) -> str:
+    """Where everything is; addresses stay whole in a narrow terminal, so that they can be clicked."""
+    lines = [
+        f"\n[green]Ready[/] in {seconds:.1f} s. Ctrl-C stops everything.\n",
+        f"Prefect  [bold]{options.prefect_ui}[/]  runs, schedules, logs",
+        f"MLflow   [bold]{options.mlflow_ui}[/]  models, metrics, curves",
+        f"\nNext     Run → Quick run on  [bold]{_first_click(options)}[/]\n",
+    ]
+    return "\n".join(lines)
 
 
 def _first_click(options: StackOptions) -> str:
