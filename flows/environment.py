@@ -14,7 +14,14 @@ from storage.home import home, mlflow_artifacts, scratch, store_uri, tracking_ur
 
 HEARTBEAT_S = 30
 """How often a running flow says that it lives; Prefect takes no less than 30 s."""
+LOGGING = {
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "modelmill",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "WARNING",
+}
+"""A run's log in Prefect: our own lines, one an event; of Prefect's own on tasks what went wrong."""
 QUIET = {
+    **LOGGING,
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",

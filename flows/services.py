@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from flows.environment import HEARTBEAT_S
+from flows.environment import HEARTBEAT_S, LOGGING
 from flows.health import answers, worker_online
 from flows.ports import ANY, LOOPBACK
 from flows.stack_options import POOL, StackOptions
@@ -32,7 +32,7 @@ def environment(options: StackOptions, mark: str) -> dict[str, str]:
         "PREFECT_HOME": str(home() / "prefect"),
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
         "PREFECT_WORKER_QUERY_SECONDS": "2",
-        "PREFECT_LOGGING_EXTRA_LOGGERS": "modelmill",
+        **LOGGING,
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P30D",
     }

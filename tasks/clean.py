@@ -143,7 +143,7 @@ def clean(run: StageRun, documents: Artifact, config: CleanConfig) -> dict[str, 
             run.progress(funnel.documents_in, total, "documents", kept=funnel.documents)
     run.rows.update({KEPT: kept.rows, SIGNED: signed.rows, DROPPED: dropped.rows})
     _check(broken, total, config)
-    run.log.info("%s: %d of %d documents kept", documents.stats.get("source", ""), funnel.documents, total)
+    run.log.info("%d of %d documents kept", funnel.documents, total)
     return {"source": documents.stats.get("source", ""), **funnel.stats()}
 
 

@@ -60,7 +60,7 @@ def deduplicate(
             enter(ledger, part)
         for part in former:
             enter(ledger, part, earlier=True)
-        run.log.info("deduplicate: %d documents, %d of earlier runs", total, len(ledger) - total)
+        run.log.info("%d documents, %d of earlier runs", total, len(ledger) - total)
         verdicts = cluster(ledger, config)
         lines = _repeated_lines(found, ledger, verdicts, config, work)
         tally = Tally()

@@ -49,7 +49,7 @@ def _crawl(run: StageRun, source: SourceRef, config: CrawlConfig, earlier: Path 
     run.identity = report.identity
     failures = [asdict(failure) for failure in report.failures[:FAILURES_LISTED]]
     (run.path / REPORT).write_text(json.dumps(failures, indent=1, ensure_ascii=False), encoding="utf-8")
-    run.log.info("%s: %d pages, %d of them unchanged", source.name, report.pages, report.unchanged)
+    run.log.info("%d pages, %d of them unchanged", report.pages, report.unchanged)
     return {
         "documents": report.pages,
         "source": source.name,

@@ -82,9 +82,9 @@ def ingest(
     documents = run.rows[DOCUMENTS_FILE]
     _judge(place, documents, reasons, config)
     if not reasons.total():
-        run.log.info("%s: %d documents", place.name, documents)
+        run.log.info("%d documents", documents)
     else:
-        run.log.info("%s: %d documents, %d rejects", place.name, documents, reasons.total())
+        run.log.info("%d documents, %d rejects", documents, reasons.total())
     return {
         "records": documents + reasons.total(),
         "documents": documents,

@@ -9,7 +9,6 @@ so that the UI says Cached exactly when the store has the thing.
 from __future__ import annotations
 
 import inspect
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -21,8 +20,6 @@ from prefect import Task
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
-from prefect.exceptions import MissingContextError
-from prefect.logging import get_run_logger
 from prefect.results import ResultStore
 from prefect.tasks import exponential_backoff
 
@@ -34,11 +31,10 @@ from tasks.planning import Plan, Step, active_plan, pending_in
 from tasks.prefect_progress import PrefectProgress
 from tasks.progress import Event, Progress, tell
 from tasks.retry import is_transient
+from tasks.run_log import StageLog, stage_log
 
 P = ParamSpec("P")
 StageFunction = Callable[Concatenate["StageRun", P], dict[str, Any]]
-
-logger = logging.getLogger("modelmill")
 
 
 @dataclass
@@ -48,7 +44,7 @@ class StageRun:
     draft: Draft
     store: Store
     progress: Progress
-    log: logging.Logger | logging.LoggerAdapter[logging.Logger]
+    log: StageLog
 
     @property
     def path(self) -> Path:
@@ -203,6 +199,8 @@ class Stage(Generic[P]):
         cached = state.name == "Cached"
         own = seconds if cached or not label else artifact.seconds
         record(Entry(self.name, label, "cached" if cached else "completed", own, artifact))
+        log = stage_log(self.name, label)
+        log.info("taken from the store" if cached else f"done in {own:.1f} s")
         return artifact
 
     def recipe(self, **arguments: Any) -> Recipe:
@@ -222,7 +220,7 @@ class Stage(Generic[P]):
 
     def run_now(self, *args: P.args, **kwargs: P.kwargs) -> Artifact:
         """Make or adopt the artifact without Prefect: for tests, tools and other schedulers."""
-        return self._make(self._bind(args, kwargs), label="", sinks=(), log=logger)
+        return self._make(self._bind(args, kwargs), label="", sinks=(), log=stage_log(self.name))
 
     def _placed(self, label: str) -> Task[..., Artifact]:
         store = open_store()
@@ -243,7 +241,7 @@ class Stage(Generic[P]):
             name = context.task_run.name if context else ""
             label = name.removeprefix(self.name).lstrip("-")
             with PrefectProgress(self.name) as sink:
-                return self._make(arguments, label, (sink,), _run_logger())
+                return self._make(arguments, label, (sink,), stage_log(self.name, label))
 
         run.__signature__ = self.signature  # type: ignore[attr-defined]
         run.__name__ = run.__qualname__ = self.name
@@ -256,7 +254,7 @@ class Stage(Generic[P]):
         arguments: dict[str, Any],
         label: str,
         sinks: tuple[Callable[[Event], None], ...],
-        log: logging.Logger | logging.LoggerAdapter[logging.Logger],
+        log: StageLog,
     ) -> Artifact:
         store, recipe = open_store(), self.recipe(**arguments)
         tell(Event(self.name, label, "started"))
@@ -271,9 +269,7 @@ class Stage(Generic[P]):
                 _parents(arguments),
                 work,
                 resumable=self.resumable,
-                on_wait=lambda: log.info(
-                    "%s: another process is making this; waiting to adopt it", self.name
-                ),
+                on_wait=lambda: log.info("another process is making this; waiting to adopt it"),
             )
         except BaseException as error:
             tell(Event(self.name, label, "stopped" if isinstance(error, KeyboardInterrupt) else "failed"))
@@ -326,13 +322,6 @@ def _parents(arguments: Mapping[str, Any]) -> tuple[Parent, ...]:
 
 def _write_record(results: ResultStore, key: str, artifact: Artifact) -> None:
     results.persist_result_record(results.create_result_record(artifact, key=key))
-
-
-def _run_logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
-    try:
-        return get_run_logger()
-    except MissingContextError:
-        return logger
 
 
 def _can_succeed_next_time(_task: Any, _run: TaskRun, state: State[Any]) -> bool:

@@ -62,6 +62,21 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             yield
 
 
+@pytest.fixture
+def run_log() -> Iterator[list[logging.LogRecord]]:
+    """What is written to the log of runs, whatever Prefect does to the handlers that pytest installs."""
+    found: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = found.append  # type: ignore[method-assign]
+    logger = logging.getLogger("modelmill")
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    yield found
+    logger.removeHandler(handler)
+    logger.setLevel(before)
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An S3 server on loopback with an empty bucket; gives the bucket's ``s3://`` address."""

@@ -1,6 +1,7 @@
 """The whole chain on a real crawl: what it makes, what a second run does, what an edit sets off."""
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,8 +109,14 @@ def command(*arguments: str) -> str:
     return result.output
 
 
-def test_a_second_run_finds_every_stage_cached(home: Path) -> None:
+def test_a_second_run_finds_every_stage_cached_and_says_so(
+    home: Path, run_log: list[logging.LogRecord]
+) -> None:
     assert run(config()) == dict.fromkeys(STAGES, "cached")
+    lines = [record.getMessage() for record in run_log]
+    assert lines[0] == "fetch pydoc:stdlib: taken from the store"
+    assert lines[-1] == "register: taken from the store"
+    assert len(lines) == len(STAGES)
 
 
 def test_what_became_of_the_model_is_told_once(home: Path) -> None:

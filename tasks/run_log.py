@@ -1,0 +1,40 @@
+"""What a run's log says: one line an event, each naming the stage and part that it is about.
+
+The lines go through a logger of their own. Prefect's would tell of every task that it "finished in state
+Completed()" without saying which, so the settings below leave those to warnings and errors.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+
+LOGGER = logging.getLogger("modelmill")
+
+
+class StageLog(logging.LoggerAdapter[logging.Logger]):
+    """Puts a stage's name before each line, and says which Prefect run the line belongs to."""
+
+    def __init__(self, place: str, run: Mapping[str, object]) -> None:
+        super().__init__(LOGGER, dict(run))
+        self.place = place
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """As of a logger; a line without arguments may hold percent signs."""
+        if args:
+            super().log(level, f"%s: {msg}", self.place, *args, **kwargs)
+        else:
+            super().log(level, "%s: %s", self.place, msg, **kwargs)
+
+
+def stage_log(stage: str, label: str = "") -> StageLog:
+    """The log of a stage (of one part), tied to the task or flow run around it, if there is one."""
+    try:
+        run = get_run_logger().extra or {}  # type: ignore[union-attr]
+    except MissingContextError:
+        run = {}
+    return StageLog(f"{stage} {label}".strip(), run)
