@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flows.stack_state import running_addresses
 from storage.home import home, mlflow_artifacts, scratch, store_uri, tracking_uri
+from tasks.gpt.supervisor import SPIN_COUNT
 
 HEARTBEAT_S = 30
 """How often a running flow says that it lives; Prefect takes no less than 30 s."""
@@ -51,6 +52,7 @@ def prepare() -> Path:
         "MODELMILL_HOME": str(root),
         "PREFECT_HOME": str(root / "prefect"),
         "MLFLOW_TRACKING_URI": tracking_uri(),
+        "GOMP_SPINCOUNT": SPIN_COUNT,
         **_stack(),
     }
     for name, value in defaults.items():

@@ -23,6 +23,7 @@ import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the cores are shared out among the test processes
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # threads that wait for each other leave the cores to others
 
 SHARED_DATA = Path(
     os.environ.get("MODELMILL_TEST_DATA", Path(__file__).resolve().parents[1].parent / "shared/data")

@@ -241,6 +241,9 @@ def test_the_environment_is_tuned_on_request(monkeypatch: pytest.MonkeyPatch) ->
     plain = training_environment(tuned_allocator=False, threads=3)
     assert "MALLOC_MMAP_MAX_" not in plain
     assert plain["OMP_NUM_THREADS"] == "3"
+    assert int(plain["GOMP_SPINCOUNT"]) > 0
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert training_environment(tuned_allocator=True, threads=3)["GOMP_SPINCOUNT"] == "7"
 
 
 @pytest.mark.slow
