@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.block_features import Hints, block_features, text_lengths
-from tasks.text.block_model import choose, load_model
+from tasks.text.block_features import Array, Hints, block_features
+from tasks.text.block_labels import words_of
+from tasks.text.block_model import WeightsError, choose, load_model
 from tasks.text.blocks import TAG_IDS, Blocks, read_blocks
 from tasks.text.markup import Markup
 from tasks.text.statements import Statements
 
 FLOOR = 0.2
 """Blocks less likely than this are never kept: a page may have no main content at all."""
+NEGLIGIBLE = 0.03
 ROW_LEVELS = 6
 """Elements between a cell's text and its table row that are looked through."""
 LIST_TAGS = [TAG_IDS[tag] for tag in ("li", "dt", "dd", "option")]
 
 
-def main_blocks(markup: Markup, stated: Statements, title: str) -> str:
-    """The text of the blocks that belong to a page's main content; empty if none do."""
+@dataclass(frozen=True, slots=True)
+class JudgedPage:
+    """A page's blocks and the probability of each to be main content."""
+
+    blocks: Blocks
+    probabilities: Array
+    lengths: Array
+
+    def text(self) -> str:
+        """The text of the blocks that belong to the main content; empty if none do."""
+        if not self.blocks.texts:
+            return ""
+        return join_blocks(self.blocks, choose(self.probabilities, self.lengths, FLOOR))
+
+    def expected_f1(self, text: str) -> float:
+        """How well another extractor's text of this page is expected to agree with its main content."""
+        expected: dict[str, float] = defaultdict(float)
+        for block, probability in zip(self.blocks.texts, self.probabilities.tolist(), strict=True):
+            if probability >= NEGLIGIBLE:
+                for word in words_of(block):
+                    expected[word] += probability
+        found = Counter(words_of(text))
+        common = sum(min(count, expected.get(word, 0.0)) for word, count in found.items())
+        return 2 * common / max(1.0, found.total() + sum(expected.values()))
+
+
+def judge_page(markup: Markup, stated: Statements, title: str) -> JudgedPage:
+    """Cut a page into blocks and judge each."""
     blocks = read_blocks(markup.page)
     if not blocks.texts:
-        return ""
+        return JudgedPage(blocks, np.zeros(0, np.float32), np.zeros(0, np.float32))
     model = load_model()
-    hints = Hints(title, stated.kinds(), stated.bodies())
-    names, features = block_features(blocks, hints, model.words)
-    assert tuple(names) == model.names, "the weights were trained on other features"
-    kept = choose(model.probabilities(features), text_lengths(blocks.texts), FLOOR)
-    return join_blocks(blocks, kept)
+    names, features, lengths = block_features(
+        blocks, Hints(title, stated.kinds(), stated.bodies()), model.words
+    )
+    if tuple(names) != model.names:
+        raise WeightsError("the weights were trained on other features than this code computes. Train again")
+    return JudgedPage(blocks, model.probabilities(features), lengths)
 
 
 def join_blocks(blocks: Blocks, kept: NDArray[np.bool_]) -> str:

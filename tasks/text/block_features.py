@@ -1,4 +1,4 @@
-"""What a classifier sees of a page's blocks: B rows of F numbers.
+"""What a classifier sees of a page's blocks: F numbers for each of B.
 
 Shape suffixes: B blocks, E elements, F features, C characters. Lengths count characters, an ideograph as
 RICHER of them, so that a Chinese paragraph is as long as its English translation; nothing counts words.
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.block_tokens import label_words, score, text_words
+from tasks.text.block_tokens import Words
 from tasks.text.blocks import TAG_IDS, TAGS, Blocks
 
 Array = NDArray[np.float32]
@@ -67,17 +67,6 @@ HEADING_IDS = [TAG_IDS[f"h{level}"] for level in range(1, 7)]
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """The two linear models over words."""
-
-    near: Mapping[str, float]
-    """For words of the three innermost elements, tags included as ``<p>``."""
-    far: Mapping[str, float]
-    """For words of all elements around."""
-    text: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
 class Hints:
     """What a page's head says of the page."""
 
@@ -125,12 +114,8 @@ def character_counts(texts: list[str]) -> Array:
     return counts.reshape(-1, CLASSES).astype(np.float32)
 
 
-def text_lengths(texts: list[str]) -> Array:
-    """(B) length of each text: characters that are not space, an ideograph as RICHER of them; at least 1."""
-    return _lengths(character_counts(texts))
-
-
 def _lengths(counts: Array) -> Array:
+    """(B) length of each text: characters that are not space, an ideograph as RICHER of them; at least 1."""
     visible = np.maximum(counts.sum(1) - counts[:, SPACE], 1)
     return np.asarray(visible + (RICHER - 1) * counts[:, WIDE], np.float32)
 
@@ -151,11 +136,12 @@ class FeatureTable:
             self.columns.append(np.full(self.rows, column, np.float32))
 
     def matrix(self) -> Array:
-        return np.stack(self.columns, axis=1)
+        """(F, B): a row a feature, as the trees read them."""
+        return np.stack(self.columns)
 
 
-def block_features(blocks: Blocks, hints: Hints, words: Words) -> tuple[list[str], Array]:
-    """Names of the features, and the (B, F) table, for a page with at least one block."""
+def block_features(blocks: Blocks, hints: Hints, words: Words) -> tuple[list[str], Array, Array]:
+    """Names of the features, their (F, B) table and the blocks' (B) lengths, for a page with blocks."""
     table = FeatureTable(len(blocks.texts))
     text = TextMeasures(blocks, words)
     text.describe(table)
@@ -166,7 +152,7 @@ def block_features(blocks: Blocks, hints: Hints, words: Words) -> tuple[list[str
     _repetition(table, blocks, text, above)
     _neighbours(table, text, above)
     _page(table, blocks, text, hints)
-    return table.names, table.matrix()
+    return table.names, table.matrix(), text.weight
 
 
 class TextMeasures:
@@ -186,7 +172,7 @@ class TextMeasures:
         self.paragraph = (self.weight >= PARAGRAPH) & (self.link < 0.4)
         self.ends = np.array([_classes()[min(ord(text[-1]), 0xFFFF)] for text in blocks.texts])
         self.begins = np.array([_classes()[min(ord(text[0]), 0xFFFF)] for text in blocks.texts])
-        self.said = np.array([score(text_words(text), words.text) for text in blocks.texts], np.float32)
+        self.said = np.array([words.text_score(text) for text in blocks.texts], np.float32)
 
     def describe(self, table: FeatureTable) -> None:
         visible = self.visible
@@ -220,7 +206,7 @@ class Ancestry:
 
     def __init__(self, blocks: Blocks, words: Words) -> None:
         rows = len(blocks.texts)
-        near_L, far_L = _label_scores(blocks.labels, words)
+        near_L, far_L = np.array([words.label_scores(label) for label in blocks.labels], np.float32).T
         near_E = near_L[blocks.label] + _tag_scores(words.near)[blocks.tag]
         far_E = far_L[blocks.label] + _tag_scores(words.far)[blocks.tag]
         marks_E = _marks()[blocks.tag] | (blocks.hidden.astype(np.int64) << len(AROUND))
@@ -295,12 +281,6 @@ def _marks() -> NDArray[np.int64]:
         for tag in group:
             marks[TAG_IDS[tag]] |= 1 << number
     return marks
-
-
-def _label_scores(labels: list[str], words: Words) -> tuple[Array, Array]:
-    found = [label_words(label) for label in labels]
-    near = np.array([score(each, words.near) for each in found], np.float32)
-    return near, np.array([score(each, words.far) for each in found], np.float32)
 
 
 def _tag_scores(weights: Mapping[str, float]) -> Array:

@@ -16,10 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.block_features import Array, Words
+from tasks.text.block_features import Array
+from tasks.text.block_tokens import Words
+
+Indices = NDArray[np.intp]
 
 WEIGHTS = Path(__file__).with_name("block_weights.safetensors")
-WEIGHTS_SHA256 = "fcc431630a55f761130c927dd3dadf454bcb9903dd5394b474af23a6ebb0d8b7"
+WEIGHTS_SHA256 = "ef74c849b9b06b24aa4345a81dae0466938d1e4fc77852c39f93640897181fd5"
 """Part of this module's source, so that results cached with other weights are never taken for these."""
 
 
@@ -31,11 +34,11 @@ class WeightsError(RuntimeError):
 class BlockModel:
     """T trees of at most N nodes each; a leaf's children are itself."""
 
-    feature: NDArray[np.int32]
+    feature: Indices
     """(T * N) feature that a node looks at."""
     threshold: Array
     """(T * N) go left where the feature is at most this."""
-    children: NDArray[np.int32]
+    children: Indices
     """(T * N * 2) numbers of the left and the right child."""
     value: Array
     """(T * N) what a leaf adds to the log-odds."""
@@ -46,21 +49,24 @@ class BlockModel:
     names: tuple[str, ...]
     """What each feature is, in order; checked against what the features' code computes."""
 
-    def probabilities(self, features_BF: Array) -> Array:
+    def probabilities(self, features_FB: Array) -> Array:
         """The probability of each of B blocks to be main content."""
-        rows, columns = features_BF.shape
+        blocks = features_FB.shape[1]
         trees = len(self.feature) // self.nodes
-        values = features_BF.ravel()
-        at_BT = np.tile(np.arange(trees, dtype=np.int32) * self.nodes, (rows, 1))
-        row_B1 = (np.arange(rows, dtype=np.int32) * columns)[:, None]
+        values = features_FB.ravel()
+        row_F = self.feature * blocks
+        # Tree by tree, so that neighbours in memory look at the same few nodes and features.
+        at_TB = np.repeat(np.arange(trees) * self.nodes, blocks)
+        block_TB = np.tile(np.arange(blocks), trees)
         for _ in range(self.depth):
-            right_BT = values[row_B1 + self.feature[at_BT]] > self.threshold[at_BT]
-            at_BT = self.children[2 * at_BT + right_BT]
-        odds_B = self.value[at_BT].sum(axis=1) + self.baseline
+            seen = values.take(row_F.take(at_TB, mode="clip") + block_TB, mode="clip")
+            right = seen > self.threshold.take(at_TB, mode="clip")
+            at_TB = self.children.take(2 * at_TB + right, mode="clip")
+        odds_B = self.value.take(at_TB).reshape(trees, blocks).sum(axis=0) + self.baseline
         return np.asarray(1 / (1 + np.exp(-odds_B)), np.float32)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def load_model(path: Path = WEIGHTS, sha256: str = WEIGHTS_SHA256) -> BlockModel:
     """Read a weights file; one of another digest than expected is refused (an empty digest checks nothing).
 
@@ -79,19 +85,19 @@ def load_model(path: Path = WEIGHTS, sha256: str = WEIGHTS_SHA256) -> BlockModel
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     about = {key: json.loads(value) for key, value in header["__metadata__"].items()}
     arrays = load(raw)
-    words = {
-        kind: dict(zip(about[kind], arrays[kind].astype(np.float64).tolist(), strict=True))
+    near, far, text = (
+        dict(zip(about[kind], arrays[kind].astype(np.float64).tolist(), strict=True))
         for kind in ("near", "far", "text")
-    }
+    )
     return BlockModel(
-        feature=arrays["feature"].astype(np.int32),
+        feature=arrays["feature"].astype(np.intp),
         threshold=arrays["threshold"],
-        children=arrays["children"].astype(np.int32),
+        children=arrays["children"].astype(np.intp),
         value=arrays["value"],
         nodes=about["nodes"],
         depth=about["depth"],
         baseline=about["baseline"],
-        words=Words(**words),
+        words=Words(near, far, text),
         names=tuple(about["names"]),
     )
 

@@ -36,6 +36,7 @@ WIDER = {
     "ascii": "cp1252",
 }
 SAMPLE_BYTES = 64 * 2**10
+CONTROL_SAMPLE = 8 * 2**10
 META_BYTES = 4096
 """Browsers look at the first 1,024 bytes; pages that put their scripts first need more."""
 BAD_SHARE = 0.01
@@ -130,7 +131,7 @@ def _without_mark(html: bytes) -> str:
 
 def _checked(text: str, name: str) -> tuple[str, str]:
     """Drop zero characters and lone surrogates; refuse what is mostly control characters."""
-    sample = text[:SAMPLE_BYTES]
+    sample = text[:CONTROL_SAMPLE]
     if len(_CONTROLS.findall(sample)) > CONTROL_SHARE * len(sample):
         raise ExtractionError(
             "binary", f"more than {CONTROL_SHARE:.0%} of it is control characters as {name}"

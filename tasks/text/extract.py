@@ -1,9 +1,9 @@
 """A web page's bytes in, its main content and metadata out.
 
 Three modes: ``fast`` is resiliparse's rules (the cheapest good answer); ``best`` is a classifier of the
-page's blocks; ``quality`` is trafilatura where it finds enough and resiliparse where it loses text, an order
-of magnitude slower. Nothing is tuned to a site. Same bytes, same text: no mode depends on time, order or
-number of workers.
+page's blocks; ``quality`` asks trafilatura and resiliparse too, and takes the text that agrees best with what
+the classifier expects, an order of magnitude slower. Nothing is tuned to a site. Same bytes, same text: no
+mode depends on time, order or number of workers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from tasks.text.block_extract import main_blocks
+from tasks.text.block_extract import judge_page
 from tasks.text.block_model import WeightsError
 from tasks.text.charset import decode
 from tasks.text.extract_config import ExtractConfig, Mode
@@ -23,9 +23,6 @@ from tasks.text.extract_guards import is_plain_text, refuse_deep_nesting, refuse
 from tasks.text.markup import Markup, split_markup
 from tasks.text.metadata import Metadata, read_metadata
 from tasks.text.statements import Statements, read_statements
-
-LOST_TEXT = 1.35
-"""Trafilatura has lost text where resiliparse finds this many times as many characters."""
 
 _BOUNDS = ExtractConfig()
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff\ud800-\udfff]")
@@ -114,13 +111,13 @@ def _fast(page: Page) -> str:
 
 
 def _quality(page: Page) -> str:
-    rules = _fast(page)
+    judged = judge_page(page.markup, page.stated, page.about.title)
     scored = str(_trafilatura()(page.source, include_comments=True, include_tables=True) or "")
-    return rules if _characters(rules) > LOST_TEXT * _characters(scored) else scored
+    return max(scored, judged.text(), _fast(page), key=judged.expected_f1)
 
 
 def _best(page: Page) -> str:
-    return main_blocks(page.markup, page.stated, page.about.title)
+    return judge_page(page.markup, page.stated, page.about.title).text()
 
 
 @lru_cache(maxsize=1)
@@ -132,11 +129,6 @@ def _trafilatura() -> Callable[..., Any]:
 
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # it logs every page that it cannot read
     return trafilatura.extract
-
-
-def _characters(text: str) -> int:
-    """Characters that are not space: the one length that means the same in every script."""
-    return sum(map(len, text.split()))
 
 
 def _tidy(text: str) -> str:

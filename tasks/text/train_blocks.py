@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.text.block_extract import FLOOR, join_blocks
-from tasks.text.block_features import Array, Hints, Words, block_features, text_lengths
+from tasks.text.block_features import Array, Hints, block_features
 from tasks.text.block_labels import ENOUGH, label_blocks, words_of
 from tasks.text.block_model import WEIGHTS, BlockModel, choose
+from tasks.text.block_tokens import Words
 from tasks.text.blocks import Blocks, read_blocks
 from tasks.text.charset import decode
 from tasks.text.markup import split_markup
@@ -137,8 +138,8 @@ class Trainer:
         tables: list[Array] = []
         for each in chosen:
             words = self.words_without(each.fold) if judged is None else self.words_without(each.fold, judged)
-            names, table = block_features(each.blocks, each.hints, words)
-            tables.append(table)
+            names, table, _ = block_features(each.blocks, each.hints, words)
+            tables.append(table.T)
         everything = np.ones(len(self.folds), bool)
         if judged is None:
             words = fit_words(self.tables, everything, self.belongs, self.weights, SMALLEST_WEIGHT)
@@ -163,8 +164,7 @@ class Trainer:
 
 def extract_with(model: BlockModel, example: Example) -> str:
     """An example's text as a model extracts it."""
-    _, features = block_features(example.blocks, example.hints, model.words)
-    lengths = text_lengths(example.blocks.texts)
+    _, features, lengths = block_features(example.blocks, example.hints, model.words)
     return join_blocks(example.blocks, choose(model.probabilities(features), lengths, FLOOR))
 
 

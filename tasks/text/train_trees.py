@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.block_features import Array, Words
+from tasks.text.block_features import Array
 from tasks.text.block_model import BlockModel
+from tasks.text.block_tokens import Words
 
 TREES = 120
 SETTINGS = {
@@ -54,9 +55,9 @@ def as_arrays(trained: Any, words: Words, names: list[str]) -> BlockModel:
     """A fitted HistGradientBoostingClassifier as the arrays that BlockModel evaluates."""
     trees = [stage[0].nodes for stage in trained._predictors]
     most = max(map(len, trees))
-    feature = np.zeros((len(trees), most), np.int32)
+    feature = np.zeros((len(trees), most), np.intp)
     threshold = np.zeros((len(trees), most), np.float32)
-    children = np.zeros((len(trees), most, 2), np.int32)
+    children = np.zeros((len(trees), most, 2), np.intp)
     value = np.zeros((len(trees), most), np.float32)
     for number, nodes in enumerate(trees):
         size = len(nodes)

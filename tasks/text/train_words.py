@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.block_features import DEEPEST, Words
-from tasks.text.block_tokens import label_words, text_words
+from tasks.text.block_features import DEEPEST
+from tasks.text.block_tokens import Words, label_words, text_words
 from tasks.text.blocks import TAGS, Blocks
 
 KINDS = ("near", "far", "text")
