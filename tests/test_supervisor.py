@@ -159,13 +159,26 @@ def test_a_stop_request_saves_and_the_next_run_goes_on(launch: Callable[..., Lau
     assert {"kind": "resumed", "step": seen[-1]} in again
 
 
-def test_a_hung_process_is_killed(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "import sys, time; print('going to sleep', flush=True); time.sleep(600)"]
-    launch = Launch(command, tmp_path, heartbeat_s=1.5, environment=os.environ)
-    started = time.monotonic()
-    with pytest.raises(TrainingHungError, match=r"no sign of life for 1.5 s .*going to sleep"):
-        supervise(launch, ignore)
-    assert time.monotonic() - started < 20
+def sleeper(folder: Path, *, event: str) -> list[str]:
+    """A process that writes one metrics line, or none, says so, and hangs."""
+    written = f"open({str(folder / 'metrics-000.jsonl')!r}, 'w').write({event!r})"
+    return [
+        sys.executable,
+        "-c",
+        f"import time; {written}; print('going to sleep', flush=True); time.sleep(600)",
+    ]
+
+
+def test_a_process_that_hangs_at_work_is_killed(tmp_path: Path) -> None:
+    command = sleeper(tmp_path, event='{"kind": "note", "text": "at work"}\n')
+    with pytest.raises(TrainingHungError, match=r"no sign of life for 0.5 s .*going to sleep"):
+        supervise(Launch(command, tmp_path, 0.5, os.environ, start_s=600), ignore)
+
+
+def test_a_process_that_never_starts_is_killed_later(tmp_path: Path) -> None:
+    command = sleeper(tmp_path, event="")
+    with pytest.raises(TrainingHungError, match=r"not one sign of life for 1.5 s .*going to sleep"):
+        supervise(Launch(command, tmp_path, 0.1, os.environ, start_s=1.5), ignore)
 
 
 def test_last_words_are_in_the_error(tmp_path: Path) -> None:

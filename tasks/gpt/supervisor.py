@@ -57,6 +57,8 @@ PARENT = "MODELMILL_TRAINING_PARENT"
 """Environment variable with the process id of whoever started training."""
 GRACE_S = 60.0
 """Between asking a process to save and end, and killing it."""
+START_S = 600.0
+"""Until the first sign of life: torchrun and two imports of torch take a minute on a loaded machine."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,11 @@ class Launch:
     folder: Path
     """Where metrics files and the error output go."""
     heartbeat_s: float
-    """Seconds without a metrics line before the process counts as hung."""
+    """Seconds without a metrics line, after the first one, before the process counts as hung."""
     environment: Mapping[str, str]
+    start_s: float = START_S
+    """Seconds until the first metrics line; ``heartbeat_s`` where that is longer. A start that is slow says
+    nothing of how long a step may take, so it has a limit of its own."""
 
 
 def training_command(spec: Path) -> list[str]:
@@ -132,11 +137,13 @@ def _watch(
             on_event(event)
         if ended:
             return last
-        if time.monotonic() - heard > launch.heartbeat_s:
+        started = bool(last["kind"])
+        limit = launch.heartbeat_s if started else max(launch.start_s, launch.heartbeat_s)
+        if time.monotonic() - heard > limit:
             _kill(process)
             raise TrainingHungError(
-                f"training showed no sign of life for {launch.heartbeat_s:g} s and was killed; "
-                f"its last words: {last_words(launch.folder)}"
+                f"training showed {'no' if started else 'not one'} sign of life for {limit:g} s and was "
+                f"killed; its last words: {last_words(launch.folder)}"
             )
         time.sleep(POLL_S)
 
