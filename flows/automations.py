@@ -24,8 +24,9 @@ from flows.announcements import PROMOTED, REFUSED
 ZOMBIES = "modelmill: end runs that show no sign of life"
 TROUBLE = "modelmill: tell when a run fails or crashes"
 MODELS = "modelmill: tell when a model is promoted or refused"
-SILENCE_S = 90
-"""Three heartbeats: a run that is silent for so long is taken for dead."""
+SILENCE_S = 300
+"""Ten heartbeats: a run that is silent for so long is taken for dead. Less would end living runs on a machine
+that swaps or was suspended for a moment, and what dies on the stack's own machine is seen at once anyway."""
 BLOCK = "modelmill-notifications"
 """Name of the webhook block that notifications go through."""
 

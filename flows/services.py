@@ -33,6 +33,7 @@ def environment(options: StackOptions, mark: str) -> dict[str, str]:
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         **LOGGING,
+        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "15",  # else a new schedule is seen after a minute
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P30D",
     }

@@ -274,7 +274,8 @@ def stack_starter() -> Callable[..., RunningStack]:
 @pytest.fixture(scope="session")
 def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """One stack for every test that looks at one."""
-    stack = start_stack(tmp_path_factory.mktemp("stack") / "home")
+    soon = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2"}
+    stack = start_stack(tmp_path_factory.mktemp("stack") / "home", **soon)
     yield stack
     stack.process.terminate()
     stack.process.wait(60)
