@@ -38,6 +38,8 @@ OUT: dict[str, tuple[tuple[str, str], ...]] = {
     "pretrain": (("parameters", "parameters"), ("tokens", "tokens seen")),
 }
 """Which of a stage's stats its row of the table shows, and their units; a stage may state its own."""
+KEY_SHOWN = 12
+"""Characters of an artifact's key that people see; commands take any beginning of a key."""
 TOP_REASONS = 6
 """As many reasons a stage are named in the terminal; the others are in the run's report."""
 PARTS_NAMED = 3
@@ -169,20 +171,22 @@ def plan_table(plan: Plan) -> Table:
 
 
 def lineage_tree(store: Store, root: Artifact) -> Tree:
-    """An artifact, what it was made from, and so on down to the sources."""
+    """An artifact, what it was made from, and so on down to the sources, each with what came out of it."""
     seen: set[tuple[str, str]] = set()
 
-    def grow(artifact: Artifact, label: str = "") -> Tree:
-        line = f"[bold]{artifact.kind}[/] {artifact.key} [dim]digest {artifact.digest[:12]} {label}[/]"
-        tree = Tree(f"{line} {_flow('out', [Entry(artifact.kind, '', 'completed', 0, artifact)])}")
+    def grow(artifact: Artifact) -> Tree:
+        name = Text.assemble((artifact.kind, "bold"), " ", artifact.key[:KEY_SHOWN])
         if (artifact.kind, artifact.key) in seen:
-            tree.label = f"{artifact.kind} {artifact.key} [dim](above)[/]"
-            return tree
+            return Tree(name.append(" (above)", style="dim"))
+        source = f" {artifact.stats['source']}" if "source" in artifact.stats else ""
+        made = _flow("out", [Entry(artifact.kind, "", "completed", 0, artifact)])
+        tree = Tree(name.append(source, style="cyan").append(f" {made}", style="dim"))
         seen.add((artifact.kind, artifact.key))
         for parent in artifact.parents:
             found = store.find(parent.kind, parent.key)
             if found is None:
-                tree.add(f"[red]{parent.kind} {parent.key} is gone from the store[/]")
+                gone = f"{parent.kind} {parent.key[:KEY_SHOWN]} is gone from the store"
+                tree.add(Text(gone, style="red"))
             else:
                 tree.children.append(grow(found))
         return tree
@@ -220,7 +224,8 @@ def damage_table(damages: Iterable[tuple[Artifact, Damage]]) -> Table:
     for name in ("artifact", "file", "problem"):
         table.add_column(name, overflow="fold")
     for artifact, damage in damages:
-        table.add_row(f"{artifact.kind}/{artifact.key}", damage.path, f"[red]{damage.problem}[/]")
+        file = damage.path.removeprefix(artifact.uri).lstrip("/")
+        table.add_row(f"{artifact.kind}/{artifact.key[:KEY_SHOWN]}", file, f"[red]{damage.problem}[/]")
     return table
 
 
