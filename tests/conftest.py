@@ -59,7 +59,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-        with prefect_test_harness(server_startup_timeout=120):
+        with prefect_test_harness(server_startup_timeout=300):
             yield
 
 
@@ -258,7 +258,7 @@ def start_stack(home: Path, **more: str) -> RunningStack:
         text = output.read_text(encoding="utf-8")
         if "Ready in" in text:
             break
-        if process.poll() is not None or time.monotonic() - started > 180:
+        if process.poll() is not None or time.monotonic() - started > 400:
             process.kill()
             raise RuntimeError(f"the stack did not start:\n{text}")
         time.sleep(0.1)

@@ -58,7 +58,7 @@ def postgres() -> Iterator[str]:
     data = folder / "data"
     quiet: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, "env": {"PATH": os.environ["PATH"]}}
     init = [programs / "initdb", "-D", data, "-U", "mill", "--auth=trust", "--encoding=UTF8", "--no-locale"]
-    subprocess.run([*init, "--no-sync"], check=True, timeout=60, **quiet, **who)
+    subprocess.run([*init, "--no-sync"], check=True, timeout=240, **quiet, **who)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -77,7 +77,7 @@ def postgres() -> Iterator[str]:
 
 
 def make_databases(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         try:
             connection = psycopg2.connect(f"postgresql://mill@{address}/postgres")
@@ -125,7 +125,7 @@ def run(stack: Any, **train: Any) -> str:
 
 def becomes(stack: Any, run_id: str, *names: str) -> str:
     """Wait until a run is in one of the states named."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while True:
         state = httpx.get(f"{stack.api}/flow_runs/{run_id}", trust_env=False).json()["state_name"]
         if state in names:

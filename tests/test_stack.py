@@ -31,12 +31,12 @@ def command(stack: Any, *arguments: str, **more: str) -> "subprocess.CompletedPr
         cwd=stack.home,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 40.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     """The condition's value once it is true; fails after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -133,7 +133,7 @@ def test_a_command_joins_the_running_stack_unless_it_is_told_another(running_sta
     more = {"PREFECT_API_URL": own} if own else {}
     done = subprocess.run(
         [sys.executable, "-c", code], env={**running_stack.environment, **more}, cwd=running_stack.home,
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=180, check=True,
     )  # fmt: skip
     line, addresses = done.stdout.splitlines()
     mlflow = f"http://127.0.0.1:{running_stack.mlflow_port}"
@@ -208,7 +208,7 @@ def test_runs_end_and_failure_promotion_and_refusal_are_posted_to_the_webhook(
         env={**running_stack.environment, "PREFECT_API_URL": running_stack.api},
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=180,
     )
     time.sleep(1.0)  # the server's triggers take up new automations within a moment
     good, bad = api.run("on-demand", seconds=0), api.run("on-demand", seconds=0, model="fail")

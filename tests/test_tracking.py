@@ -62,7 +62,7 @@ def test_points_that_found_no_server_are_kept_and_sent_later(uri: str, tmp_path:
     started = time.monotonic()
     with CurveLogger(tmp_path, name="a", params={}, uri=dead) as curve:
         curve.log(1, {"loss": 2.0})
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     assert curve.unsent == 1
     assert len(json.loads((tmp_path / STATE).read_text())["unsent"]) == 1
     with CurveLogger(tmp_path, name="a", params={}, uri=uri) as curve:
