@@ -313,6 +313,11 @@ def test_any_bytes_between_records_cost_at_most_their_neighbours(tmp_path_factor
     assert check_reads(tmp_path_factory.getbasetemp(), b"".join(pieces)) >= 2
 
 
+@pytest.mark.parametrize("magic", [b"\x28\xb5\x2f\xfd", b"\x1f\x8b\x08"])
+def test_damage_that_looks_like_another_compression_costs_one_record(tmp_path, magic):
+    assert check_reads(tmp_path, magic + b"".join(warc_record(i) for i in range(4))) == 3
+
+
 MUTATIONS = 1200
 
 

@@ -72,14 +72,24 @@ def read_warc(
 
 
 def _packing(path: Path) -> Compression:
-    """A WARC's compression; where its first bytes are damaged, that of most of what starts in it."""
+    """A WARC's compression; where no record starts its first frame, that of most of what starts in it."""
     found = compression_of(path)
-    if found != "plain":
-        return found
     with path.open("rb") as file:
+        if found != "plain" and _starts_a_record(file, found):
+            return found
+        file.seek(0)
         head = file.read(_DAMAGED_HEAD)
     marks: dict[Compression, bytes] = {"plain": b"WARC/1.", "gzip": GZIP_MAGIC, "zstd": ZSTD_MAGIC}
     return max(marks, key=lambda name: head.count(marks[name]))  # of equals the first, plain
+
+
+def _starts_a_record(file: BinaryIO, compression: Compression) -> bool:
+    """Whether the file's first frame decompresses to a record; damaged bytes can look like its magic."""
+    try:
+        dictionary, first = zstd_dictionary(file) if compression == "zstd" else (b"", 0)
+        return open_frame(file, compression, first, dictionary).read().startswith(b"WARC/")
+    except FrameError:
+        return False
 
 
 def _read_frame(
