@@ -19,10 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the cores are shared out among the test processes
+# The same examples every time, so that a change is judged by what it changes; FUZZ=1 seeks new ones.
+hypothesis.settings.register_profile("stable", derandomize=not os.environ.get("FUZZ"), deadline=None)
+hypothesis.settings.load_profile("stable")
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # threads that wait for each other leave the cores to others
 
 SHARED_DATA = Path(
