@@ -34,8 +34,9 @@ class PrefectProgress:
         self._show(100.0 * event.done / event.total, event)
 
     def _show(self, percent: float, event: Event) -> None:
-        figures = " · ".join(f"{name} {value}" for name, value in event.detail.items())
-        text = f"{event.done:,.0f} of {event.total:,.0f} {event.unit} {figures}".strip()
+        done = f"{event.done:,.0f} of {event.total:,.0f} {event.unit}".strip()
+        figures = (f"{name.replace('_', ' ')} {value}" for name, value in event.detail.items())
+        text = " · ".join([done, *figures])
         percent = min(100.0, max(0.0, percent))
         if self._artifact is None:
             created = create_progress_artifact(

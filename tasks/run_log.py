@@ -33,6 +33,8 @@ class StageLog(logging.LoggerAdapter[logging.Logger]):
 
 def stage_log(stage: str, label: str = "") -> StageLog:
     """The log of a stage (of one part), tied to the task or flow run around it, if there is one."""
+    if LOGGER.level == logging.NOTSET:
+        LOGGER.setLevel(logging.INFO)  # Prefect gives the logger a handler, but no level
     try:
         run = get_run_logger().extra or {}  # type: ignore[union-attr]
     except MissingContextError:

@@ -72,6 +72,11 @@ class Api:
     def state(self, run: str) -> str:
         return str(self.send("GET", f"/flow_runs/{run}").raise_for_status().json()["state_name"])
 
+    def log(self, run: str) -> list[str]:
+        """The lines that the pages show of a run."""
+        answer = self.send("POST", "/logs/filter", json={"logs": {"flow_run_id": {"any_": [run]}}})
+        return [line["message"] for line in answer.raise_for_status().json()]
+
     def ended(self, run: str, seconds: float = 60.0) -> str:
         """The name of the state that the run ends in."""
         final = {"Completed", "Failed", "Crashed", "Cancelled", "TimedOut"}
@@ -214,6 +219,7 @@ def test_runs_end_and_failure_promotion_and_refusal_are_posted_to_the_webhook(
     good, bad = api.run("on-demand", seconds=0), api.run("on-demand", seconds=0, model="fail")
     assert api.ended(good) == "Completed"
     assert api.ended(bad) == "Failed"
+    wait_for(lambda: "mini mini: slept for 0 s" in api.log(good))
     found = wait_for(lambda: {letter["event"]: letter for letter in letters if len(letters) >= 3})
     assert found["modelmill.model.promoted"]["reasons"] == ["it is the first"]
     assert found["modelmill.model.refused"]["reasons"] == ["worse by 0.1 bits per byte", 'and "quotes"']

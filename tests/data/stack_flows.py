@@ -12,6 +12,7 @@ from flows.stack_options import StackOptions
 from storage.artifacts import Artifact, Recipe
 from storage.store import Draft, open_store
 from tasks.journal import Entry, Journal
+from tasks.run_log import stage_log
 
 
 class TrainConfig(BaseModel):
@@ -38,6 +39,7 @@ def mini(config: MiniConfig) -> str:
     """Leaves a note in the store, sleeps, announces a model, and gives its name."""
     open_store().write_note(f"refs/{config.name}", {"seconds": config.train.seconds})
     time.sleep(config.train.seconds)
+    stage_log("mini", config.name).info("slept for %g s", config.train.seconds)
     if config.name == "fail":
         raise ValueError('the run was told to "fail"')
     for version in (
