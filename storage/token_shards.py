@@ -83,6 +83,20 @@ class GroupInfo(BaseModel):
     """Of an epoch's tokens."""
 
 
+class PlanInfo(BaseModel):
+    """The packing plan of one group: which pieces of its documents make up each sequence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    group: str
+    length: int
+    """Tokens in a sequence."""
+    sequences: int
+    padding: float
+    """Share of places without a token."""
+
+
 class TokenIndex(BaseModel):
     """What ``tokens.json`` holds: the training shards, the held-out shard, and what the ids mean."""
 
@@ -96,6 +110,7 @@ class TokenIndex(BaseModel):
     shards: tuple[ShardInfo, ...]
     groups: tuple[GroupInfo, ...]
     held_out: ShardInfo | None = None
+    plans: tuple[PlanInfo, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -124,16 +139,6 @@ class ShardView:
     def tokens(self) -> int:
         """How many there are."""
         return len(self.ids)
-
-    @property
-    def vocab_size(self) -> int:
-        """Entries of the tokenizer's vocabulary."""
-        return int(self.metadata["vocab_size"])
-
-    @property
-    def eos(self) -> int:
-        """The id that ends every document."""
-        return int(self.metadata["eos"])
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -211,17 +216,48 @@ def open_shard(path: Path) -> ShardView:
 
     Raises ArtifactMissingError where there is no file and ArtifactDamagedError where it is no token shard.
     """
+    batch = _open_batch(path)
+    found = batch.schema.field("input_ids").type if "input_ids" in batch.schema.names else None
+    if found != COLUMNS[3].type:
+        raise ArtifactDamagedError(f"{path} is no token shard: it has input_ids of {found}")
+    return ShardView(path, batch)
+
+
+def _open_batch(path: Path) -> pa.RecordBatch:
     try:
-        source = pa.memory_map(str(path), "r")
+        return pa.ipc.open_stream(pa.memory_map(str(path), "r")).read_next_batch()
     except FileNotFoundError as error:
         raise ArtifactMissingError(f"{path} is not there: tokenize again") from error
-    try:
-        batch = pa.ipc.open_stream(source).read_next_batch()
-        if batch.schema.field("input_ids").type != COLUMNS[3].type:
-            raise ArtifactDamagedError(f"{path} has input_ids of {batch.schema.field('input_ids').type}")
-        return ShardView(path, batch)
-    except (pa.ArrowInvalid, OSError, KeyError, StopIteration) as error:
-        raise ArtifactDamagedError(f"{path} cannot be read as a token shard: {error}") from error
+    except (pa.ArrowInvalid, OSError, StopIteration) as error:
+        raise ArtifactDamagedError(f"{path} cannot be read as a stream of tokens: {error}") from error
+
+
+PLAN = pa.schema(
+    [
+        pa.field("starts", pa.large_list(pa.field("item", pa.int64(), nullable=False)), nullable=False),
+        pa.field("lengths", pa.large_list(pa.field("item", pa.int32(), nullable=False)), nullable=False),
+    ]
+)
+"""One row a packed sequence: where its pieces begin in the run of their group's tokens, and how long."""
+
+
+def write_plan(
+    path: Path, starts: NDArray[np.int64], lengths: NDArray[np.int32], offsets: NDArray[Any]
+) -> None:
+    """Write a packing plan, laid out as the shards are: flat arrays with ``offsets`` a sequence."""
+    columns = [
+        pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(values), type=field.type)
+        for values, field in zip((starts, lengths), PLAN, strict=True)
+    ]
+    path.parent.mkdir(exist_ok=True)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, PLAN) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=PLAN))
+
+
+def open_plan(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+    """A packing plan's starts, lengths and offsets, mapped; raises as :func:`open_shard`."""
+    starts, lengths = (_open_batch(path).column(name) for name in ("starts", "lengths"))
+    return starts.values.to_numpy(), lengths.values.to_numpy(), starts.offsets.to_numpy()
 
 
 def write_dataset_files(folder: Path, names: Sequence[str], fingerprint: str) -> None:
@@ -229,19 +265,13 @@ def write_dataset_files(folder: Path, names: Sequence[str], fingerprint: str) ->
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in names],
         "_fingerprint": fingerprint[:16],
-        "_format_columns": None,
         "_format_kwargs": {},
-        "_format_type": None,
         "_output_all_columns": False,
-        "_split": None,
+        **dict.fromkeys(("_format_columns", "_format_type", "_split")),
     }
     info = {"citation": "", "description": "", "features": FEATURES, "homepage": "", "license": ""}
-    _write_json(folder / "state.json", state)
-    _write_json(folder / "dataset_info.json", info)
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    for name, value in (("state.json", state), ("dataset_info.json", info)):
+        (folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def write_index(folder: Path, index: TokenIndex) -> None:
@@ -297,12 +327,12 @@ class TokenSet:
 
     def _open(self, info: ShardInfo) -> ShardView:
         view = open_shard(self.folder / info.name)
-        found, wanted = (view.tokens, len(view.batch)), (info.tokens, info.documents)
-        size = view.path.stat().st_size
-        if found != wanted or size != info.bytes:
+        found = (view.tokens, len(view.batch), view.path.stat().st_size)
+        if found != (info.tokens, info.documents, info.bytes):
             raise ArtifactDamagedError(
-                f"{view.path} has {found[0]:,} tokens of {found[1]:,} documents in {size:,} bytes, the index "
-                f"says {wanted[0]:,} of {wanted[1]:,} in {info.bytes:,}: delete the folder and tokenize again"
+                f"{view.path} has {found[0]:,} tokens of {found[1]:,} documents in {found[2]:,} bytes, the "
+                f"index says {info.tokens:,} of {info.documents:,} in {info.bytes:,}: delete the folder and "
+                f"tokenize again"
             )
         return view
 

@@ -6,22 +6,21 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.artifacts import Artifact
+from storage.token_shards import open_set
 from storage.tracking import STATE as MLFLOW_STATE
 from storage.tracking import CurveLogger
+from tasks import train_process
 from tasks.gpt import metrics
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.errors import TrainingHungError, TrainingKilledError
 from tasks.gpt.supervisor import Launch, supervise, training_command, training_environment
 from tasks.stage import StageRun, stage
-
-if TYPE_CHECKING:
-    from tasks import train_process  # noqa: F401 - the process's code decides the result as well
 
 WORK = "work"
 MODEL = "hf"
@@ -71,16 +70,16 @@ def pretrain(run: StageRun, shards: Artifact, tokenizer: Artifact, config: Train
 
 
 def write_spec(run: StageRun, shards: Artifact, tokenizer: Artifact, config: TrainConfig) -> Path:
-    """The training process's spec, beside its checkpoints."""
-    folder, work = run.open(shards), run.path / WORK
+    """The training process's spec, beside its checkpoints.
+
+    Raises TokensError at once, before anything is started, where the shards do not fit the settings.
+    """
+    train_process.TokenBatches(open_set(run.open(shards)), config, rank=0, world=1)
+    work = run.path / WORK
     work.mkdir(exist_ok=True)
-    names = sorted(part.name for part in shards.parts if part.name.endswith(".arrow"))
-    held_out = [name for name in names if "held" in name]
     spec = {
         "config": config.model_dump(mode="json"),
-        "shards": [str(folder / name) for name in names if name not in held_out],
-        "held_out": [str(folder / name) for name in held_out],
-        "shards_digest": shards.digest,
+        "tokens": str(run.open(shards)),
         "tokenizer": str(run.open(tokenizer)),
         "folder": str(work),
     }

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import json
-import os
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from storage.artifacts import Artifact
 from storage.documents import count_rows, read_batches
-from storage.token_shards import GroupInfo, ShardInfo, TokenIndex, write_index, write_shard
+from storage.token_shards import (
+    GroupInfo,
+    PlanInfo,
+    ShardInfo,
+    TokenIndex,
+    open_shard,
+    write_index,
+    write_plan,
+    write_shard,
+)
 from tasks.stage import StageRun, stage
-from tasks.tokens import bpe, vocabulary
+from tasks.tokens import bpe, packing, vocabulary
+from tasks.tokens import corpus as corpora
 from tasks.tokens.config import MixtureConfig, TokenizeConfig, TokenizerConfig
-from tasks.tokens.cutting import Cut, Cutter, Document, Source, encode_documents
+from tasks.tokens.cutting import Cut, Cutter, Source
 from tasks.tokens.encode import Encoder, Tokenizers, open_encoder
 from tasks.tokens.errors import CanaryError, TooLittleTextError
-from tasks.tokens.mixture import group_of, shares
-from tasks.tokens.sample import Candidates, choose, cut
+from tasks.tokens.mixture import shares
+from tasks.tokens.sample import choose, cut
 
 BATCH_ROWS = 256
 HELD_OUT = "heldout/heldout.arrow"
@@ -31,7 +39,6 @@ DONE = ".done"
 """Folder with one JSON file a finished shard; dropped at the commit."""
 MEASURED_BYTES = 2**18
 """Text of each language on which a new tokenizer is measured."""
-GROUP_COLUMN = {"language": "language", "source": "source_file", "domain": "domain"}
 
 
 @stage("train_tokenizer", summary="Train a byte-level BPE tokenizer on a sample of the corpus")
@@ -45,18 +52,18 @@ def train_tokenizer(
     """
     folder, left_out = run.open(corpus), _excluded(run, excluded)
     budget = int(config.sample_megabytes * 1e6)
-    chosen = choose(_candidates(folder, left_out), budget, config.sample_seed)
+    chosen = choose(corpora.candidates(_texts(folder), left_out), budget, config.sample_seed)
     if config.adopt:
         tokenizer = bpe.load(Path(config.adopt))
     else:
-        texts = (text for _, text in _sample(folder, chosen))
+        texts = (text for _, text in corpora.sampled(_texts(folder), chosen))
         tokenizer = bpe.train(
             texts, config.vocab_size, min_frequency=config.min_frequency, split=config.split
         )
     bpe.save(tokenizer, run.path)
     measured: dict[str, list[str]] = defaultdict(list)
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for language, text in _sample(folder, chosen):
+    for language, text in corpora.sampled(_texts(folder), chosen):
         size = len(text.encode())
         if counts[language]["bytes"] < MEASURED_BYTES:
             measured[language].append(cut(text, MEASURED_BYTES))
@@ -126,16 +133,20 @@ class _Tokenizing:
             shards=tuple(self.shards),
             groups=tuple(groups),
             held_out=held_out,
+            plans=tuple(self._plan(number, group.name) for number, group in enumerate(groups))
+            if self.config.packed_length
+            else (),
         )
         write_index(self.run.path, index)
         self.run.rows.update({shard.name: shard.documents for shard in self.shards})
         return {
-            **_summary(self.counts),
+            **corpora.summary(self.counts),
             "shards": len(self.shards),
             "vocab_size": self.vocab_size,
             "tokenizer": self.tokenizer,
-            "held_out": _summary(held_out_counts),
+            "held_out": corpora.summary(held_out_counts),
             "skipped": dict(sorted(self.skipped.items())),
+            "packing": [plan.model_dump() for plan in index.plans],
             "mixture": [group.model_dump() for group in groups] if self.config.mixture.weights else [],
         }
 
@@ -143,9 +154,10 @@ class _Tokenizing:
         parts = _parts(corpus)
         cutter = Cutter(int(self.config.shard_megatokens * 1e6), self._sample_bytes)
         done = self._take_up()
-        sources = _sources(parts, left_out, self.config.mixture, self.skipped)
-        fresh = _skip(_counted(sources, self.run, sum(map(count_rows, parts))), done)
-        for document in _encoded(self.encoder, fresh, self.config.encoding.workers):
+        batches = _batches(parts, corpora.columns(self.config.mixture))
+        sources = corpora.sources(batches, left_out, self.config.mixture, self.skipped)
+        fresh = corpora.skip(_counted(sources, self.run, sum(map(count_rows, parts))), done)
+        for document in corpora.encoded(self.encoder, fresh, self.config.encoding.workers):
             if full := cutter.add(document):
                 self._write(full)
         for last in cutter.rest():
@@ -153,8 +165,10 @@ class _Tokenizing:
 
     def _held_out(self, folder: Path) -> tuple[ShardInfo | None, Mapping[str, Counter[str]]]:
         cutter = Cutter(2**31 - 1, self._sample_bytes)
-        sources = _sources([folder / "heldout.parquet"], frozenset(), MixtureConfig(), Counter())
-        for document in _encoded(self.encoder, sources, self.config.encoding.workers):
+        plain = MixtureConfig()
+        batches = _batches([folder / "heldout.parquet"], corpora.columns(plain))
+        sources = corpora.sources(batches, frozenset(), plain, Counter())
+        for document in corpora.encoded(self.encoder, sources, self.config.encoding.workers):
             cutter.add(document)
         for whole in cutter.rest():
             info = self._shard(HELD_OUT, whole)
@@ -221,67 +235,20 @@ class _Tokenizing:
         found = shares(tokens, self.config.mixture)
         return [GroupInfo(name=s.name, tokens=s.tokens, repeats=s.repeats, share=s.share) for s in found]
 
+    def _plan(self, number: int, group: str) -> PlanInfo:
+        """Pack one group's documents and keep the plan."""
+        length, name = self.config.packed_length, f"packing/{number:05d}.arrow"
+        names = [shard.name for shard in self.shards if shard.group == group]
+        lengths = [np.diff(open_shard(self.run.path / name).offsets) for name in names]
+        plan = packing.plan(np.concatenate(lengths), length)
+        write_plan(self.run.path / name, plan.starts, plan.lengths, plan.offsets)
+        self.run.rows[name] = plan.sequences
+        padding = round(plan.padding(length), 6)
+        return PlanInfo(name=name, group=group, length=length, sequences=plan.sequences, padding=padding)
+
     @property
     def _sample_bytes(self) -> int:
         return self.config.encoding.canary_kilobytes * 1000
-
-
-def _summary(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """Totals, and by language with bytes and characters a token."""
-    languages = {
-        language: {
-            **{name: count[name] for name in ("documents", "tokens", "bytes", "characters")},
-            "bytes_per_token": round(count["bytes"] / count["tokens"], 3),
-            "characters_per_token": round(count["characters"] / count["tokens"], 3),
-        }
-        for language, count in sorted(counts.items())
-    }
-    totals = {
-        name: sum(count[name] for count in counts.values()) for name in ("documents", "tokens", "bytes")
-    }
-    return {**totals, "languages": languages}
-
-
-def _encoded(encoder: Encoder, sources: Iterable[list[Source]], workers: int) -> Iterator[Document]:
-    """Encode batches in threads, a few ahead of the consumer; documents come in the order they went in."""
-    workers = workers or os.cpu_count() or 1
-    waiting: deque[Future[list[Document]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="encode") as pool:
-        try:
-            for batch in sources:
-                waiting.append(pool.submit(encode_documents, encoder, batch))
-                if len(waiting) > workers + 1:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _sources(
-    parts: Iterable[Path], left_out: frozenset[str], mixture: MixtureConfig, skipped: Counter[str]
-) -> Iterator[list[Source]]:
-    """Documents to encode, batch by batch, with their groups; what is left out is counted by reason."""
-    by = GROUP_COLUMN[mixture.by]
-    columns = list(dict.fromkeys(["doc_id", "url", "language", by, "text"]))
-    for part in parts:
-        for batch in read_batches(part, columns, BATCH_ROWS):
-            rows = zip(
-                *(batch[name].to_pylist() for name in ("doc_id", "url", "language", by, "text")), strict=True
-            )
-            taken = []
-            for doc_id, url, language, value, text in rows:
-                group = group_of(value or "", mixture.by_group)
-                if doc_id in left_out:
-                    skipped["excluded"] += 1
-                elif not text:
-                    skipped["empty"] += 1
-                elif group is None:
-                    skipped["not_in_mixture"] += 1
-                else:
-                    taken.append(Source(doc_id, url, language or "unknown", group, text))
-            yield taken
 
 
 def _counted(sources: Iterable[list[Source]], run: StageRun, total: int) -> Iterator[list[Source]]:
@@ -294,20 +261,6 @@ def _counted(sources: Iterable[list[Source]], run: StageRun, total: int) -> Iter
     run.progress(total, total, "documents")
 
 
-def _skip(sources: Iterable[list[Source]], done: Counter[str]) -> Iterator[list[Source]]:
-    """Leave out the first documents of each group: those that are in finished shards."""
-    left = Counter(done)
-    for batch in sources:
-        taken = []
-        for source in batch:
-            if left[source.group] > 0:
-                left[source.group] -= 1
-            else:
-                taken.append(source)
-        if taken:
-            yield taken
-
-
 def _excluded(run: StageRun, excluded: Artifact) -> frozenset[str]:
     batches = read_batches(run.open(excluded) / "excluded.parquet", ["doc_id"], 65536)
     return frozenset(name for batch in batches for name in batch["doc_id"].to_pylist())
@@ -317,21 +270,10 @@ def _parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.parquet"))
 
 
-def _candidates(folder: Path, left_out: frozenset[str]) -> Candidates:
-    found = Candidates()
-    leave_out = pa.array(sorted(left_out), pa.string())
-    for part in _parts(folder):
-        for batch in read_batches(part, ["doc_id", "language", "text"], BATCH_ROWS):
-            kept = batch.filter(pc.invert(pc.is_in(batch["doc_id"], value_set=leave_out)))
-            languages = [language or "unknown" for language in kept["language"].to_pylist()]
-            found.add(kept["doc_id"].to_pylist(), languages, pc.binary_length(kept["text"]).to_pylist())
-    return found
+def _batches(parts: Iterable[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:
+    for part in parts:
+        yield from read_batches(part, columns, BATCH_ROWS)
 
 
-def _sample(folder: Path, chosen: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    """(language, text) of each chosen document, cut to the bytes taken of it, in the corpus's order."""
-    for part in _parts(folder):
-        for batch in read_batches(part, ["doc_id", "language", "text"], BATCH_ROWS):
-            mask = pa.array([doc_id in chosen for doc_id in batch["doc_id"].to_pylist()], pa.bool_())
-            for row in batch.filter(mask).to_pylist():
-                yield row["language"] or "unknown", cut(row["text"], chosen[row["doc_id"]])
+def _texts(folder: Path) -> Iterator[pa.RecordBatch]:
+    return _batches(_parts(folder), ["doc_id", "language", "text"])

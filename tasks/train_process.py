@@ -12,10 +12,14 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from storage.token_shards import ShardView, open_shard
+from storage.token_shards import TokenSet, open_plan, open_set
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.supervisor import die_with_parent
-from tasks.tokens.loader import Loader, Stream
+from tasks.tokens.errors import ChangedDataError
+from tasks.tokens.loader import Loader, Stream, evenly_spaced
+from tasks.tokens.packed import PackedLoader
+from tasks.tokens.packing import Plan
+from tasks.tokens.sampler import Order
 
 
 class Spec(BaseModel):
@@ -24,53 +28,44 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     config: TrainConfig
-    shards: list[Path]
-    held_out: list[Path]
-    shards_digest: str
-    """Content digest of the shards' artifact: a loader refuses to go on over others."""
+    tokens: Path
+    """Folder with the token set."""
     tokenizer: Path
+    """Folder with tokenizer.json."""
     folder: Path
+    """Gets metrics, checkpoints and the model."""
 
 
-def main(spec_path: Path) -> int:
-    """Train as the spec says; returns the exit status."""
-    spec = Spec.model_validate_json(spec_path.read_text(encoding="utf-8"))
-    die_with_parent()
-    from tasks.gpt import launch  # torch only after the process is tied to its parent
+class TokenBatches:
+    """A token set's batches for one of several processes; packed sequences where the set has a plan.
 
-    launch.become_torchrun(spec.config.hardware.processes)
-    shards = [open_shard(path) for path in spec.shards]
-    config = spec.config
-    job = launch.Job(
-        config=config,
-        vocab_size=shards[0].vocab_size,
-        corpus_tokens=sum(len(shard.ids) for shard in shards),
-        held_out=held_out_windows(
-            [open_shard(path) for path in spec.held_out], config.held_out.sequences, config.model.context
-        ),
-        tokenizer=spec.tokenizer,
-        folder=spec.folder,
-        batches=lambda world: ShardBatches(spec, shards, world.rank, world.size),
-    )
-    return launch.train(job)
+    Raises TooLittleTextError, and ChangedDataError where the plan is for sequences of another length.
+    """
 
+    def __init__(self, tokens: TokenSet, config: TrainConfig, rank: int, world: int) -> None:
+        index, context = tokens.index, config.model.context
+        _check_packing(tokens, context)
+        streams = [Stream(tokens.group(group.name), group.repeats, group.name) for group in index.groups]
+        self._loader: Loader | PackedLoader
+        if index.plans:
+            order = Order(context, config.batch_sequences, config.seed, index.digest, rank, world)
+            plans = [Plan(*open_plan(tokens.folder / info.name)) for info in index.plans]
+            self._loader = PackedLoader(streams, plans, eos=index.eos, order=order)
+        else:
+            self._loader = Loader(
+                streams,
+                seq_len=context,
+                global_batch=config.batch_sequences,
+                seed=config.seed,
+                manifest_digest=index.digest,
+                rank=rank,
+                world=world,
+            )
+        state = {name: value for name, value in self._loader.state().items() if name != "samples_seen"}
+        self.identity = {**state, "batch_sequences": config.batch_sequences}
 
-class ShardBatches:
-    """The loader's batches, and which documents are in one."""
-
-    def __init__(self, spec: Spec, shards: list[ShardView], rank: int, world: int) -> None:
-        self._loader = Loader(
-            [Stream(shards)],
-            seq_len=spec.config.model.context,
-            global_batch=spec.config.batch_sequences,
-            seed=spec.config.seed,
-            manifest_digest=spec.shards_digest,
-            rank=rank,
-            world=world,
-        )
-
-    def batch(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and targets of this process's share of a global batch."""
+    def batch(self, index: int) -> tuple[np.ndarray, ...]:
+        """This process's share of a global batch: inputs, targets and, where packed, documents."""
         return self._loader.batch(index)
 
     def documents(self, index: int) -> list[str]:
@@ -78,16 +73,41 @@ class ShardBatches:
         return self._loader.documents(index)
 
 
-def held_out_windows(shards: list[ShardView], count: int, context: int) -> np.ndarray:
-    """Up to ``count`` windows of context + 1 tokens, evenly spaced over the held-out text, int64."""
-    ids = np.concatenate([shard.ids for shard in shards]) if shards else np.zeros(0, np.uint16)
-    available = len(ids) // (context + 1)
-    count = min(count, available)
-    if not count:
-        return np.zeros((0, context + 1), np.int64)
-    starts = np.linspace(0, len(ids) - context - 1, count).astype(np.int64)
-    windows: np.ndarray = ids[starts[:, None] + np.arange(context + 1)].astype(np.int64)
-    return windows
+def _check_packing(tokens: TokenSet, context: int) -> None:
+    lengths = {info.length for info in tokens.index.plans}
+    if lengths - {context}:
+        raise ChangedDataError(
+            f"the shards are packed into sequences of {min(lengths)} tokens, but train.model.context is "
+            f"{context}: set tokenize.packed_length to {context}, or to 0 for text that runs on"
+        )
+
+
+def held_out_windows(tokens: TokenSet, config: TrainConfig) -> np.ndarray:
+    """Held-out sequences to watch while training, int64, (windows, T + 1); none without a held-out set."""
+    if tokens.held_out is None:
+        return np.zeros((0, config.model.context + 1), np.int64)
+    return evenly_spaced(tokens.held_out.ids, config.model.context, config.held_out.sequences)
+
+
+def main(spec_path: Path) -> int:
+    """Train as the spec says; returns the exit status."""
+    die_with_parent()
+    from tasks.gpt import launch  # torch only after the process is tied to its parent
+
+    spec = Spec.model_validate_json(spec_path.read_text(encoding="utf-8"))
+    config = spec.config
+    launch.become_torchrun(config.hardware.processes)
+    tokens = open_set(spec.tokens)
+    job = launch.Job(
+        config=config,
+        vocab_size=tokens.index.vocab_size,
+        corpus_tokens=tokens.index.tokens,
+        held_out=held_out_windows(tokens, config),
+        tokenizer=spec.tokenizer,
+        folder=spec.folder,
+        batches=lambda world: TokenBatches(tokens, config, world.rank, world.size),
+    )
+    return launch.train(job)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from tasks.gpt.launch import Job, train
 from tasks.gpt.supervisor import die_with_parent
 
 class Batches:
+    identity = {}
     def __init__(self, world):
         self.world = world
     def batch(self, index):

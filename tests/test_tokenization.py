@@ -16,7 +16,7 @@ from storage.artifacts import Artifact
 from storage.documents import PartWriter
 from storage.schemas import DOCUMENTS
 from storage.store import open_store
-from storage.token_shards import open_set
+from storage.token_shards import open_plan, open_set
 from tasks import tokenization
 from tasks.hold_out import EXCLUDED
 from tasks.stage import StageRun, stage
@@ -25,7 +25,11 @@ from tasks.tokens import bpe, encode
 from tasks.tokens.config import MixtureConfig, TokenizeConfig
 from tasks.tokens.errors import TokensError, TooLittleTextError
 from tasks.tokens.mixture import shares
+from tasks.tokens.packed import PackedLoader
+from tasks.tokens.packing import Plan
 from tasks.tokens.sample import Candidates, choose, cut
+from tasks.tokens.sampler import Order
+from tasks.tokens.streams import Stream
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -228,6 +232,24 @@ def test_a_mixture_states_its_repeats_and_keeps_groups_apart() -> None:
     plain = open_set(folder(run()))
     assert plain.index.tokens == tokens.index.tokens
     assert plain.index.digest != tokens.index.digest
+
+
+def test_a_packing_plan_is_stored_for_each_group() -> None:
+    mixture = MixtureConfig(weights=("en=1", "zh=1"))
+    artifact = run(CONFIG.model_copy(update={"mixture": mixture, "packed_length": 128}))
+    tokens = open_set(folder(artifact))
+    streams, plans = [], []
+    for group, info in zip(tokens.index.groups, tokens.index.plans, strict=True):
+        plan = Plan(*open_plan(tokens.folder / info.name))
+        assert (info.group, info.length, info.sequences) == (group.name, 128, plan.sequences)
+        assert plan.lengths.sum() == group.tokens
+        assert not plan.starts.flags.owndata
+        streams.append(Stream(tokens.group(group.name), group.repeats))
+        plans.append(plan)
+    loader = PackedLoader(streams, plans, eos=tokens.index.eos, order=Order(128, 4, 0, tokens.index.digest))
+    assert max(loader.packed(index).pieces.max() for index in range(loader.sequences // 4)) > 0
+    texts = {row["doc_id"] for row in ALL}
+    assert set(loader.documents(1)) <= texts
 
 
 def test_a_mixture_by_source_may_leave_the_rest_out() -> None:

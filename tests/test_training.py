@@ -16,7 +16,7 @@ from tasks.gpt import dial, metrics, schedule
 from tasks.gpt.checkpoint import Saver
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.device import Device
-from tasks.gpt.errors import TrainingHaltedError
+from tasks.gpt.errors import TrainingError, TrainingHaltedError
 from tasks.gpt.estimate import count_parameters, flops_per_token, micro_batch
 from tasks.gpt.metrics import MetricsWriter
 from tasks.gpt.model import GPT, GPTConfig
@@ -30,6 +30,7 @@ class Cyclic:
     """Endless sequences of a small pattern with noise, the same for the same number."""
 
     def __init__(self, rows: int = 4, poisoned: frozenset[int] = frozenset()) -> None:
+        self.identity = {"rows": rows}
         self.rows = rows
         self.poisoned = poisoned
 
@@ -175,6 +176,12 @@ def test_a_damaged_last_checkpoint_costs_steps_but_no_bits(tmp_path: Path) -> No
     events = list(metrics.read_events(tmp_path / "cut"))
     assert any("step 16 is damaged" in event.get("text", "") for event in events)
     assert {"kind": "resumed", "step": 14} in events
+
+
+def test_other_data_is_refused_on_resume(tmp_path: Path) -> None:
+    Trainer(parts(tmp_path, config(), stop=stop_after(5))).run()
+    with pytest.raises(TrainingError, match="rows was 4 and is 2"):
+        Trainer(parts(tmp_path, config(), batches=Cyclic(rows=2))).run()
 
 
 def test_a_spike_stops_with_step_documents_and_checkpoint(tmp_path: Path) -> None:

@@ -11,8 +11,6 @@ from typing import Any, Literal, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from tasks.gpt.device import Device
@@ -74,6 +72,8 @@ def spread(model: GPT, world: World, device: Device, kind: Literal["ddp", "fsdp"
     if kind == "ddp":
         ids = [device.index] if device.kind == "cuda" else None
         return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+    from torch.distributed.fsdp import fully_shard  # a second to import: only where it is used
+
     mesh = dist.device_mesh.init_device_mesh(device.kind, (world.size,))
     for block in model.h:
         fully_shard(block, mesh=mesh)
@@ -85,22 +85,24 @@ def accumulating(module: nn.Module, last: bool) -> Any:
     """A context for one micro-batch: gradients are exchanged with the ``last`` one only."""
     if isinstance(module, DistributedDataParallel) and not last:
         return module.no_sync()
-    if isinstance(module, FSDPModule):
-        module.set_requires_gradient_sync(last)
+    if hasattr(module, "set_requires_gradient_sync"):
+        cast(Any, module).set_requires_gradient_sync(last)
     return nullcontext()
 
 
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor, on every process."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return cast(Tensor, cast(Any, tensor).full_tensor()) if hasattr(tensor, "full_tensor") else tensor
 
 
 def like(tensor: Tensor, example: Tensor) -> Tensor:
     """A whole tensor placed as ``example`` is: on its device, cut as it is cut."""
     tensor = tensor.to(device=example.device, dtype=example.dtype)
-    if isinstance(example, DTensor):
-        return distribute_tensor(tensor, example.device_mesh, example.placements)
-    return tensor
+    if not hasattr(example, "device_mesh"):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(tensor, example.device_mesh, cast(Any, example).placements)
 
 
 def _collective_device() -> torch.device:

@@ -162,6 +162,7 @@ def _copy_tokenizer(folder: Path, out: Path, config: GPTConfig) -> int:
         "unk_token": None,
         "clean_up_tokenization_spaces": False,
         "model_max_length": config.block_size,
+        "split_special_tokens": True,  # what a page or a prompt writes is text, never a control id
     }
     _write_json(out / "tokenizer_config.json", settings)
     return int(ids[EOS])

@@ -20,8 +20,15 @@ from tasks.gpt.model import GPT
 class Batches(Protocol):
     """Where sequences come from: this process's slice of any global batch, by its number."""
 
-    def batch(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and targets, int64, (sequences of this process, T)."""
+    identity: dict[str, Any]
+    """What decides which sequences come in which order: a run does not go on over others."""
+
+    def batch(self, index: int) -> tuple[np.ndarray, ...]:
+        """Inputs and targets, int64, (sequences of this process, T).
+
+        Packed sequences have a third array, int32, of the same shape: which document each place belongs to,
+        -1 for padding (see tasks.gpt.model.GPT.hidden).
+        """
         ...
 
     def documents(self, index: int) -> list[str]:

@@ -26,7 +26,7 @@ from tasks.gpt import optim, schedule, snapshot
 from tasks.gpt.checkpoint import Checkpoint
 from tasks.gpt.device import peak_memory, synchronise
 from tasks.gpt.distributed import accumulating, spread, whole
-from tasks.gpt.errors import TrainingHaltedError
+from tasks.gpt.errors import TrainingError, TrainingHaltedError
 from tasks.gpt.estimate import flops_per_token
 from tasks.gpt.guard import Guard
 from tasks.gpt.parts import Outcome, Parts, Position
@@ -81,12 +81,13 @@ class Trainer:
         rate = schedule.factor(self.position.step, self.config.steps, self.config.schedule)
         optim.set_rates(self.optimizers, rate)
         loss = torch.zeros((), device=self.device.place)
-        x_BT, y_BT = (self._tensor(array) for array in self.parts.batches.batch(self.position.batch))
-        starts = range(0, len(x_BT), self.parts.micro_batch)
+        whole_batch = [self._tensor(array) for array in self.parts.batches.batch(self.position.batch)]
+        sequences = len(whole_batch[0])
+        starts = range(0, sequences, self.parts.micro_batch)
         for start in starts:
-            rows = slice(start, start + self.parts.micro_batch)
+            micro = [tensor[start : start + self.parts.micro_batch] for tensor in whole_batch]
             with accumulating(self.module, last=start == starts[-1]):
-                part = self._loss(x_BT[rows], y_BT[rows], self.forward) * (len(x_BT[rows]) / len(x_BT))
+                part = self._loss(self.forward, *micro) * (len(micro[0]) / sequences)
                 part.backward()  # type: ignore[no-untyped-call]
             loss += part.detach()
         norm = self._clip()
@@ -98,10 +99,10 @@ class Trainer:
         self.position.step += 1
         self.position.batch += 1
 
-    def _loss(self, x_BT: Tensor, y_BT: Tensor, forward: Callable[..., Any]) -> Tensor:
+    def _loss(self, forward: Callable[..., Any], *tensors: Tensor) -> Tensor:
         bf16 = self.device.precision == "bf16"
         with torch.autocast(self.device.kind, torch.bfloat16, enabled=bf16):
-            loss: Tensor = forward(x_BT, y_BT)[1]
+            loss: Tensor = forward(*tensors)[1]
         return loss
 
     def _clip(self) -> Tensor:
@@ -213,7 +214,7 @@ class Trainer:
         for first in range(0, len(batches), self.world.size):
             index = first + self.world.rank
             x, y = batches[index % len(batches)]
-            loss = float(self._loss(self._tensor(x), self._tensor(y), self.module))
+            loss = float(self._loss(self.module, self._tensor(x), self._tensor(y)))
             if index < len(batches):
                 total, tokens = total + loss * y.size, tokens + y.size
             self._tell("alive")
@@ -250,6 +251,7 @@ class Trainer:
         if not self.position.best_step:
             position["best_loss"] = None  # infinity is not JSON
         state = {**position, "guard": self.guard.state(), "numerics": self.parts.numerics}
+        state["data"] = self.parts.batches.identity
         moments = snapshot.moments_of(self.model, self.optimizers, self.device)
         return Checkpoint(snapshot.weights_of(self.model), moments, state)
 
@@ -265,6 +267,7 @@ class Trainer:
         if step < 0:
             return
         taken = found or checkpoints.read(folder, step)
+        self._check_data(taken.state["data"])
         snapshot.put_weights(self.model, taken.weights)
         snapshot.put_moments(self.model, self.optimizers, self.device, taken.optimizer)
         state = {key: taken.state[key] for key in Position.__dataclass_fields__}
@@ -276,6 +279,17 @@ class Trainer:
         self._saved_step, self._saved_at = step, time.monotonic()
         self._tell("resumed", step=step)
 
+    def _check_data(self, saved: dict[str, Any]) -> None:
+        now = self.parts.batches.identity
+        changed = [
+            f"{key} was {saved.get(key)!r} and is {now[key]!r}" for key in now if saved.get(key) != now[key]
+        ]
+        if changed:
+            raise TrainingError(
+                f"the checkpoint was made over other data or in another order: {'; '.join(changed)}; restore "
+                f"them, or remove {self.parts.saver.folder} to begin anew"
+            )
+
     def final_weights(self) -> dict[str, Tensor]:
         """Copies of the whole weights, on every process."""
         return snapshot.weights_of(self.model)
@@ -285,17 +299,17 @@ class Trainer:
         compiled = torch.compile(self.module)
         worked = False
 
-        def forward(x_BT: Tensor, y_BT: Tensor) -> Any:
+        def forward(*tensors: Tensor) -> Any:
             nonlocal worked
             try:
-                result = compiled(x_BT, y_BT)
+                result = compiled(*tensors)
             except Exception as error:
                 if worked:
                     raise
                 self._tell("note", text=f"torch.compile failed, going on without: {error!r:.300}")
                 self.forward = self.module
                 self.parts.numerics["compile"] = False
-                return self.module(x_BT, y_BT)
+                return self.module(*tensors)
             worked = True
             return result
 

@@ -145,9 +145,9 @@ class TokenizeConfig(TokenizerConfig):
     packed_length: int = Field(
         0,
         title="Packed length",
-        description="Tokens of a training sequence for which a best-fit packing plan is stored, so that no "
-        "sequence mixes documents without saying where one ends; 0 stores none and sequences run on from "
-        "document to document. 0 to 65,536.",
+        description="Length in tokens of training sequences for which a best-fit packing plan is stored: "
+        "sequences of whole documents, split only where longer, with next to no padding. 0 stores none, and "
+        "sequences run on from document to document. 0 to 65,536.",
         ge=0,
         le=65_536,
     )

@@ -1,0 +1,185 @@
+"""The stage `pretrain` on real shards: killed, resumed and undisturbed, to one digest, with its curve."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoTokenizer, GPT2LMHeadModel
+
+from storage.artifacts import Artifact, Recipe
+from storage.store import Draft, open_store
+from storage.token_shards import GroupInfo, PlanInfo, TokenIndex, write_index, write_plan, write_shard
+from storage.tracking import STATE
+from tasks.gpt.config import TrainConfig
+from tasks.pretraining import flatten, pretrain
+from tasks.tokens import packing
+from tasks.tokens.errors import ChangedDataError, TooLittleTextError
+
+pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
+
+CONFIG = TrainConfig.model_validate(
+    {
+        "model": {"layers": 2, "heads": 2, "width": 32, "context": 32},
+        "steps": 120,
+        "batch_sequences": 4,
+        "held_out": {"every_steps": 40, "sequences": 8},
+        "checkpoints": {"every_steps": 10},
+        "hardware": {"threads": 1},
+    }
+)
+
+
+def make_tokenizer(folder: Path) -> None:
+    vocab = {
+        token: i for i, token in enumerate(["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())])
+    }
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def make_shards(folder: Path, packed: int) -> None:
+    def shard(name: str, seed: int, documents: int) -> Any:
+        rng = np.random.default_rng(seed)
+        texts = [(rng.integers(1, 257) + 5 * np.arange(99)) % 256 + 1 for _ in range(documents)]
+        ids = np.concatenate([np.append(text, 0) for text in texts]).astype(np.uint16)
+        names = [f"{name}-{number}" for number in range(documents)]
+        return write_shard(
+            folder / name,
+            doc_ids=names,
+            urls=names,
+            source_sha256=[hashlib.sha256(n.encode()).digest() for n in names],
+            ids=ids,
+            offsets=np.arange(documents + 1) * 100,
+            tokenizer="none",
+            eos=0,
+            vocab_size=257,
+        )
+
+    shards = (shard("a.arrow", 0, 60), shard("b.arrow", 1, 60))
+    held_out = shard("heldout/heldout.arrow", 2, 5).model_copy(update={"name": "heldout/heldout.arrow"})
+    groups = (GroupInfo(name="", tokens=12_000, repeats=1.0, share=1.0),)
+    plans: tuple[PlanInfo, ...] = ()
+    if packed:
+        plan = packing.plan(np.full(120, 100), packed)
+        write_plan(folder / "packing/0.arrow", plan.starts, plan.lengths, plan.offsets)
+        plans = (
+            PlanInfo(name="packing/0.arrow", group="", length=packed, sequences=plan.sequences, padding=0.0),
+        )
+    write_index(
+        folder,
+        TokenIndex(
+            tokenizer="none",
+            vocab_size=257,
+            eos=0,
+            shards=shards,
+            groups=groups,
+            held_out=held_out,
+            plans=plans,
+        ),
+    )
+
+
+def made(name: str, make: Callable[[Path], None]) -> Artifact:
+    """An artifact of a stage, made without it."""
+
+    def work(draft: Draft) -> dict[str, Any]:
+        make(draft.path)
+        return {}
+
+    return open_store().make(Recipe(stage=name, code={}, inputs={}), (), work)
+
+
+@pytest.fixture
+def inputs(
+    home: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> tuple[Artifact, Artifact]:
+    """A store with shards (packed where asked for) and a tokenizer, and no MLflow server to be found."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    packed = getattr(request, "param", 0)
+    return made("tokenize", lambda folder: make_shards(folder, packed)), made(
+        "train_tokenizer", make_tokenizer
+    )
+
+
+def test_the_artifact_holds_a_model_its_curve_and_its_timings(inputs: tuple[Artifact, Artifact]) -> None:
+    artifact = pretrain.run_now(*inputs, CONFIG)
+    folder = open_store().open(artifact)
+    names = {part.name for part in artifact.parts}
+    assert names == {
+        "hf/config.json", "hf/generation_config.json", "hf/model.safetensors", "hf/tokenizer.json",
+        "hf/tokenizer_config.json", "curve.parquet", "timings.parquet", "environment.json", "summary.json",
+        STATE,
+    }  # fmt: skip
+    assert {part.name for part in artifact.parts if part.volatile} == {
+        "timings.parquet", "environment.json", STATE,
+    }  # fmt: skip
+    curve = pq.read_table(folder / "curve.parquet").to_pylist()
+    assert [row["step"] for row in curve] == list(range(1, 121))
+    assert curve[-1]["loss"] < 4.0 < curve[0]["loss"]
+    assert [row["step"] for row in curve if row["heldout_loss"] is not None] == [40, 80, 120]
+    assert artifact.stats["tokens"] == 120 * 4 * 32
+    unsent = json.loads((folder / STATE).read_text())["unsent"]
+    assert {name for name, *_ in unsent} >= {"loss", "lr", "grad_norm", "heldout_loss"}
+    model = GPT2LMHeadModel.from_pretrained(folder / "hf")
+    assert AutoTokenizer.from_pretrained(folder / "hf")("a")["input_ids"]
+    assert model.config.vocab_size == 257
+
+
+SCRIPT = """
+import sys
+from storage.artifacts import Artifact
+from tasks.gpt.config import TrainConfig
+from tasks.pretraining import pretrain
+shards, tokenizer = (Artifact.model_validate_json(text) for text in sys.argv[1:3])
+pretrain.run_now(shards, tokenizer, TrainConfig.model_validate_json(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("inputs", [32], indirect=True, ids=["packed"])
+def test_killed_with_its_whole_tree_it_ends_with_the_same_bytes(
+    inputs: tuple[Artifact, Artifact], home: Path, tmp_path: Path
+) -> None:
+    straight = pretrain.run_now(*inputs, CONFIG)
+    open_store().open(straight).rename(tmp_path / "aside")
+    arguments = [inputs[0].model_dump_json(), inputs[1].model_dump_json(), CONFIG.model_dump_json()]
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments])
+    while process.poll() is None and newest_step(home) < 50:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    again = pretrain.run_now(*inputs, CONFIG)
+    assert again.key == straight.key
+    assert again.digest == straight.digest
+    assert '"resumed"' in (open_store().open(again) / "environment.json").read_text()
+
+
+def newest_step(home: Path) -> int:
+    steps = [int(path.name.removeprefix("step-")) for path in home.glob("**/checkpoints/step-*")]
+    return max(steps, default=0)
+
+
+def test_too_little_text_is_said_with_both_numbers(inputs: tuple[Artifact, Artifact]) -> None:
+    with pytest.raises(TooLittleTextError, match=r"12,000 tokens has 374 sequences of 32"):
+        pretrain.run_now(*inputs, CONFIG.model_copy(update={"batch_sequences": 10_000}))
+
+
+@pytest.mark.parametrize("inputs", [64], indirect=True, ids=["packed for 64"])
+def test_packing_for_another_context_is_said(inputs: tuple[Artifact, Artifact]) -> None:
+    with pytest.raises(ChangedDataError, match=r"sequences of 64 tokens.*tokenize.packed_length to 32"):
+        pretrain.run_now(*inputs, CONFIG)
+
+
+def test_settings_are_flat_parameters() -> None:
+    assert flatten({"a": 1, "b": {"c": 2, "d": {"e": 3}}}) == {"a": 1, "b.c": 2, "b.d.e": 3}
