@@ -12,6 +12,7 @@ from prefect import flow
 
 from flows.announcements import announce_registration
 from flows.config import HasSources, Learning, PipelineConfig
+from flows.corpora import earlier_corpora
 from flows.frozen import frozen
 from flows.parts import bring, enough, labels
 from flows.reporting import publish
@@ -50,11 +51,14 @@ def mill(config: PipelineConfig) -> Outcome:
 
 
 def gather(config: HasSources) -> Artifact:
-    """Sources in, a corpus out: part by part until duplicates are sought in all of them together."""
+    """Sources in, a corpus out: part by part until duplicates are sought in all of them together.
+
+    Where runs' corpora add up (see :mod:`flows.corpora`), also in those of the lineage's earlier runs.
+    """
     names, sources = bring(config)
     documents = enough(config, ingest.map(sources, config.ingest, config.extract, labels=names))
     cleaned = enough(config, clean.map(documents, config.clean, labels=labels(documents, names)))
-    return deduplicate(cleaned, config.deduplicate)
+    return deduplicate(cleaned, config.deduplicate, earlier_corpora(config, cleaned))
 
 
 def prepare(corpus: Artifact, scope: str, config: Learning) -> Tokens:

@@ -15,6 +15,7 @@ from flows.config import PipelineConfig
 from tasks.gpt.config import HeldOutConfig, ModelShape, OptimizerConfig, ScheduleConfig, TrainConfig
 from tasks.text.config import CleanConfig
 from tasks.text.documentation_config import documentation
+from tasks.text.extract_config import ExtractConfig
 from tasks.tokens.config import TokenizeConfig
 
 DOCUMENTATION = ("pydoc:stdlib,numpy",)
@@ -26,11 +27,18 @@ def cleaning(sources: Sequence[str]) -> CleanConfig:
     return documentation() if all(source.startswith("pydoc:") for source in sources) else CleanConfig()
 
 
+def extraction(sources: Sequence[str]) -> ExtractConfig:
+    """How text is taken out of the sources: documentation's pages need no more than rules."""
+    fast = all(source.startswith("pydoc:") for source in sources)
+    return ExtractConfig(mode="fast" if fast else "best")
+
+
 def tiny(sources: Sequence[str] = DOCUMENTATION) -> PipelineConfig:
     """The documentation that every Python serves, and two minutes of training."""
     return PipelineConfig(
         name="modelmill-tiny",
         sources=list(sources),
+        extract=extraction(sources),
         clean=cleaning(sources),
         tokenize=TokenizeConfig(vocab_size=2048),
         train=TrainConfig(
@@ -61,6 +69,7 @@ def gpt2_124m(sources: Sequence[str] = DOCUMENTATION) -> PipelineConfig:
     return PipelineConfig(
         name="gpt2-124m",
         sources=list(sources),
+        extract=extraction(sources),
         clean=cleaning(sources),
         tokenize=TokenizeConfig(vocab_size=50_257, sample_megabytes=200),
         train=TrainConfig(

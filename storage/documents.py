@@ -10,9 +10,10 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ROW_GROUP_BYTES = 32 * 2**20
-"""Text bytes a row group holds at most, so that memory stays flat however large a part grows."""
-ROW_GROUP_ROWS = 4096
+ROW_GROUP_BYTES = 4 * 2**20
+"""Characters of text in a row group at most: with the bound on rows, memory stays flat however large a part
+grows (measured: larger groups let the allocator keep more with every part)."""
+ROW_GROUP_ROWS = 512
 
 
 class PartWriter:

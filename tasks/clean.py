@@ -5,12 +5,14 @@
 | kept.parquet | DOCUMENTS: language, signals and the cleaned text, in the order they came |
 | signatures.parquet | SIGNATURES: one row a kept document |
 | rejects.parquet | REJECTS: the rule, the value and the limit; detail lists the other rules that it breaks |
+| histograms.json | how documents lie on both sides of each limit: :mod:`tasks.text.quality_histograms` |
 
 The stage's stats are the funnel: see :class:`Funnel`.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,9 +26,11 @@ from tasks.pool import Failure, map_isolated
 from tasks.stage import StageRun, stage
 from tasks.text.cleaning import Cleaner, Document, Result
 from tasks.text.config import CleanConfig
+from tasks.text.quality_histograms import Histograms
 
 DOCUMENTS_FILE = "documents.parquet"
 KEPT, DROPPED, SIGNED = "kept.parquet", "rejects.parquet", "signatures.parquet"
+HISTOGRAMS = "histograms.json"
 EXCERPT = 200
 TOP_DOMAINS = 20
 READ_ROWS = 64
@@ -126,6 +130,7 @@ def clean(run: StageRun, documents: Artifact, config: CleanConfig) -> dict[str, 
     """
     source = run.open(documents) / DOCUMENTS_FILE
     total, funnel, broken = count_rows(source), Funnel(), Counter[str]()
+    histograms = Histograms(config)
     with (
         PartWriter(run.path / KEPT, DOCUMENTS) as kept,
         PartWriter(run.path / SIGNED, SIGNATURES) as signed,
@@ -135,6 +140,7 @@ def clean(run: StageRun, documents: Artifact, config: CleanConfig) -> dict[str, 
             if failure is not None:
                 broken[failure.reason] += 1
             funnel.add(row, result)
+            histograms.add(result.signals, result.rules, kept=not result.reason)
             if result.reason:
                 dropped.write(reject(row, result))
             else:
@@ -142,6 +148,7 @@ def clean(run: StageRun, documents: Artifact, config: CleanConfig) -> dict[str, 
                 signed.write(result.signature)
             run.progress(funnel.documents_in, total, "documents", kept=funnel.documents)
     run.rows.update({KEPT: kept.rows, SIGNED: signed.rows, DROPPED: dropped.rows})
+    (run.path / HISTOGRAMS).write_text(json.dumps(histograms.as_json(), indent=1), encoding="utf-8")
     _check(broken, total, config)
     run.log.info("%d of %d documents kept", funnel.documents, total)
     return {"source": documents.stats.get("source", ""), **funnel.stats()}

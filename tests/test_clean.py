@@ -129,6 +129,15 @@ def test_the_funnel_adds_up() -> None:
     assert stats["source"] == "a.warc.gz"
 
 
+def test_histograms_count_every_document_that_breaks_a_rule() -> None:
+    artifact = run(ROWS[:2] + ROWS[4:])
+    found = json.loads((open_store().open(artifact) / "histograms.json").read_text())
+    words, lines = found["gopher.min_words"], found["repetition.dup_line_frac"]
+    assert (words["limit"], words["broken"], sum(words["kept"]), sum(words["dropped"])) == (50.0, 1, 2, 2)
+    assert sum(words["dropped"][:20]) == 1  # below the limit lie the bins before the twentieth
+    assert (lines["broken"], sum(lines["dropped"][20:])) == (1, 1)
+
+
 def test_any_number_of_workers_gives_the_same_bytes() -> None:
     rows = [
         row

@@ -42,6 +42,8 @@ class Result:
     """What became of one document; ``reason`` is empty if it is kept."""
 
     language: str = ""
+    rules: str = ""
+    """The language whose rules judged it."""
     language_score: float = 0.0
     text: str = ""
     signals: dict[str, float] = field(default_factory=dict)
@@ -81,7 +83,7 @@ class Cleaner:
         return result
 
     def _judge(self, document: Document, result: Result) -> None:
-        rules = self._identify(document.url, result)
+        result.rules = rules = self._identify(document.url, result)
         if result.reason:
             return
         result.text, removed = clean_lines(result.text, rules, self._config.lines)

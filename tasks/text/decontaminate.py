@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.dedup_units import ALONE, HashSet, Units, classes, code_points, shingles, shingles_at, units
+from tasks.text.dedup_units import ALONE, HashSet, Units, classes, shingles, shingles_at, units
 
 WORDS, CHARACTERS = 13, 26
 FEWEST_WORDS, FEWEST_CHARACTERS = 6, 12
@@ -164,7 +164,7 @@ def _ngrams(texts: Iterable[tuple[int, str]]) -> Iterator[_Found]:
 
 def _batch_ngrams(batch: Sequence[tuple[int, str]]) -> Iterator[_Found]:
     found = units("\0".join(text.replace("\0", " ") for _, text in batch))
-    codes = code_points(found.folded)
+    codes = found.folded
     text_of = np.searchsorted(np.flatnonzero(codes == 0), found.starts)
     count = np.bincount(text_of, minlength=len(batch))
     alone = np.bincount(text_of, classes()[codes[found.starts]] == ALONE, minlength=len(batch))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from tasks.settings import StageConfig
@@ -94,6 +96,12 @@ class DeduplicateConfig(StageConfig):
         "0.5 to 1. Of pairs between .80 and .85, 97 in 100 are found; above, all.",
         ge=0.5,
         le=1,
+    )
+    earlier_runs: Literal["replace", "add"] = Field(
+        "replace",
+        title="Earlier runs",
+        description="replace: the corpus holds all that the sources hold now, in place of earlier ones. "
+        "add: what a corpus of the lineage's earlier runs has is left out, so that the runs' corpora add up.",
     )
     boilerplate: BoilerplateConfig = Field(
         BoilerplateConfig(), title="Repeated lines", description="Lines that repeat within a domain."

@@ -18,6 +18,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.text.folding import code_points, fold
+
 SEPARATOR, IN_WORD, ALONE = 0, 1, 2
 
 UNSPACED = (
@@ -47,8 +49,8 @@ BASE = 0x9E3779B97F4A7C15
 class Units:
     """The units of one text, in order."""
 
-    folded: str
-    """The text that starts and ends refer to: NFKC, case folded."""
+    folded: NDArray[np.uint32]
+    """Code points of the text that starts and ends refer to: NFKC, case folded."""
     hashes: NDArray[np.uint64]
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
@@ -58,7 +60,8 @@ class Units:
 
     def span(self, first: int, last: int) -> str:
         """The text from unit ``first`` to unit ``last``, both included."""
-        return self.folded[int(self.starts[first]) : int(self.ends[last])]
+        codes = self.folded[int(self.starts[first]) : int(self.ends[last])]
+        return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
 
 class HashSet:
@@ -87,22 +90,13 @@ class HashSet:
         return (top >> np.uint64(3)).astype(np.int64), bit
 
 
-def fold(text: str) -> str:
-    """The text with compatibility forms unified (full-width letters, ligatures) and case folded."""
-    if text.isascii():
-        return text.lower()
-    if not unicodedata.is_normalized("NFKC", text):
-        text = unicodedata.normalize("NFKC", text)
-    return text.casefold()
-
-
 def units(text: str) -> Units:
     """Split a text into hashed units; punctuation, spaces and symbols only separate.
 
     A word that lies across a multiple of 262,144 code points is cut there.
     """
     folded = fold(text)
-    blocks = [_block(folded[at : at + BLOCK], at) for at in range(0, len(folded), BLOCK)] or [_block("", 0)]
+    blocks = [_block(folded[at : at + BLOCK], at) for at in range(0, max(1, len(folded)), BLOCK)]
     hashes, starts, ends = (np.concatenate(columns) for columns in zip(*blocks, strict=True))
     return Units(folded, hashes, starts, ends)
 
@@ -132,13 +126,6 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
-def code_points(text: str) -> NDArray[np.uint32]:
-    """The text's code points: uint32[len(text)]; lone surrogates are code points as well."""
-    if text.isascii():
-        return np.frombuffer(text.encode("ascii"), np.uint8).astype(np.uint32)
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-
-
 def letters(text: str) -> int:
     """How many letters, digits and marks a text has; spaces, punctuation and symbols do not count."""
     return int(np.count_nonzero(classes()[code_points(text)]))
@@ -157,8 +144,9 @@ def classes() -> NDArray[np.uint8]:
     return table
 
 
-def _block(text: str, at: int) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
-    codes = code_points(text)
+def _block(
+    codes: NDArray[np.uint32], at: int
+) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
     kinds = np.zeros(len(codes) + 2, np.uint8)
     kinds[1:-1] = classes()[codes]
     here = kinds[1:-1]

@@ -28,6 +28,8 @@ _BOUNDS = ExtractConfig()
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff\ud800-\udfff]")
 _BLANKS = re.compile(r"[ \t]+\n")
 _GAPS = re.compile(r"\n{3,}")
+_BOX = re.compile(r'<(?:div|aside) class="sidebar"(?=[^<>]*>\s*<div class="titlepage")')
+"""A box of text as DocBook's stylesheets write it: its class says sidebar, and means no page's side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def _fast(page: Page) -> str:
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
-    tree = HTMLTree.parse(page.markup.page)
+    tree = HTMLTree.parse(_BOX.sub("<div", page.markup.page))
     return str(extract_plain_text(tree, main_content=True, alt_texts=False, list_bullets=False))
 
 

@@ -15,7 +15,7 @@ class ExtractConfig(StageConfig):
     """Main content out of HTML: how, and within which bounds."""
 
     mode: Mode = Field(
-        "fast",
+        "best",
         title="Mode",
         description="best: a classifier of the page's blocks. fast: resiliparse's rules, three times as many "
         "pages a second. quality: trafilatura or either of these, whichever fits the page; slow.",

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tasks.text.config import LinesConfig
-from tasks.text.dedup_units import code_points
+from tasks.text.folding import code_points
 from tasks.text.quality_characters import ALONE, TERMINAL, kinds
 from tasks.text.quality_profiles import Profile, judged_as, profile_of
 

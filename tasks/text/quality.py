@@ -121,7 +121,11 @@ def all_failed(signals: Mapping[str, float], language: str, config: CleanConfig)
 def _limits(
     signals: Mapping[str, float], language: str, config: CleanConfig
 ) -> tuple[tuple[Rule, float], ...]:
-    language = judged_as(language, signals.get("unspaced", 0.0))
+    return limits_of(judged_as(language, signals.get("unspaced", 0.0)), config)
+
+
+def limits_of(language: str, config: CleanConfig) -> tuple[tuple[Rule, float], ...]:
+    """The rules that are switched on, in order, each with its limit in a language ("": the general one)."""
     return _limits_of(language if language in config.by_language else "", _Rules(config))
 
 

@@ -37,7 +37,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.dedup_units import Units, code_points, units
+from tasks.text.dedup_units import Units, units
+from tasks.text.folding import code_points
 from tasks.text.quality_characters import (
     ALONE,
     BULLETS,
@@ -161,7 +162,7 @@ def _weights(split: Units, weight: int) -> NDArray[np.int64]:
         return lengths
     single = np.flatnonzero(lengths == 1)
     at = split.starts[single]
-    lengths[single[(kinds()[code_points(split.folded)[at]] & ALONE) != 0]] = weight
+    lengths[single[(kinds()[split.folded[at]] & ALONE) != 0]] = weight
     return lengths
 
 

@@ -1,0 +1,63 @@
+"""Corpora that add up over a lineage's runs.
+
+With ``deduplicate.earlier_runs`` at ``add``, a run's corpus holds only what no corpus of the lineage's
+earlier runs has. The lineage's corpora stand in a row, and what the sources held decides a run's place in it:
+the same contents have the same place, in another run as with other rules. So a run is compared with the
+corpora before its place and never with its own former self, and what has not changed stays cached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from flows.config import HasSources
+from flows.runs import run_notes
+from storage.artifacts import Artifact, digest_json
+from storage.store import Store, open_store
+
+Contents = frozenset[str]
+"""What a corpus was made from: a digest for each source that was read."""
+
+
+def earlier_corpora(config: HasSources, parts: list[Artifact]) -> tuple[Artifact, ...]:
+    """The corpora that a corpus of these cleaned ``parts`` must not repeat, oldest first.
+
+    None where each run's corpus takes the former's place, or a plan does not know all parts yet.
+    """
+    if config.deduplicate.earlier_runs == "replace" or not all(isinstance(part, Artifact) for part in parts):
+        return ()
+    store = open_store()
+    here = _contents(store, [(part.kind, part.key) for part in parts])
+    row: dict[Contents, Artifact] = {}
+    for note in sorted(run_notes(store), key=lambda note: str(note["started"])):
+        if note["scope"] == config.scope:
+            row.update((_contents_of(store, corpus), corpus) for corpus in _corpora(store, note))
+    places = list(row)
+    return tuple(row[place] for place in (places[: places.index(here)] if here in row else places))
+
+
+def _corpora(store: Store, note: dict[str, Any]) -> Iterable[Artifact]:
+    """The corpora that a run made or found, as far as the store has them."""
+    for entry in note["entries"]:
+        if entry["stage"] == "deduplicate" and "key" in entry:
+            corpus = store.find("deduplicate", entry["key"])
+            if corpus is not None:
+                yield corpus
+
+
+def _contents_of(store: Store, corpus: Artifact) -> Contents:
+    return _contents(
+        store, [(parent.kind, parent.key) for parent in corpus.parents if parent.kind == "clean"]
+    )
+
+
+def _contents(store: Store, cleaned: Iterable[tuple[str, str]]) -> Contents:
+    """What was read for cleaned parts; of one whose documents are gone from the store, the part's own key."""
+    found = set()
+    for kind, key in cleaned:
+        part = store.find(kind, key)
+        parents = part.parents if part is not None else ()
+        documents = store.find(parents[0].kind, parents[0].key) if parents else None
+        found.add(key if documents is None else digest_json(documents.recipe.inputs["source"]))
+    return frozenset(found)
