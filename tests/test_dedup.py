@@ -2,6 +2,7 @@
 
 import random
 import tracemalloc
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from tasks.text.dedup_cluster import KINDS, Verdicts, cluster, components
 from tasks.text.dedup_config import DeduplicateConfig, ReduceConfig
 from tasks.text.dedup_ledger import Ledger, records_of
 from tasks.text.dedup_units import BLOCK, shingles, units
+from tasks.text.folding import fold
 
 SIGNATURE_HEAD = [2112312036, 242427602, 1013807385, 2112312036]
 HAN = [chr(c) for c in range(0x4E00, 0x5600)]
@@ -304,3 +306,14 @@ def _peak(folder: Path, count: int) -> int:
         tracemalloc.stop()
     assert len(found.rows) == 0
     return peak
+
+
+@given(
+    st.text(
+        alphabet=st.characters(codec="utf-32-le") | st.sampled_from("aÉ…\u00a0½ﬁＡ\u0301İßΣ가ᅡ\u3099か"),
+        max_size=40,
+    )
+)
+def test_folding_by_table_is_unicodes_folding(text: str) -> None:
+    wanted = unicodedata.normalize("NFKC", text).casefold()
+    assert fold(text).tolist() == [ord(letter) for letter in wanted]
