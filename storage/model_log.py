@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from storage.registry import TAG, RegistryError, experiment_id
+from storage.registry import TAG, RegistryError, chosen, experiment_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -191,25 +191,26 @@ def log_version(
     """
     import mlflow
 
-    with mlflow.start_run(run_id=run_id):
-        logged = mlflow.pyfunc.log_model(
-            name=MODEL_NAME,
-            python_model=str(code),
-            artifacts={HF_FOLDER: str(folder)},
-            pip_requirements=requirements(),
-            signature=signature(),
-            model_config={"serving_precision": "float32", "serving_device": ""},
-            input_example=([prompt], {"max_new_tokens": 16, "seed": 1}),
+    with chosen(client):  # also for the version: its store looks the logged model up by that choice
+        with mlflow.start_run(run_id=run_id):
+            logged = mlflow.pyfunc.log_model(
+                name=MODEL_NAME,
+                python_model=str(code),
+                artifacts={HF_FOLDER: str(folder)},
+                pip_requirements=requirements(),
+                signature=signature(),
+                model_config={"serving_precision": "float32", "serving_device": ""},
+                input_example=([prompt], {"max_new_tokens": 16, "seed": 1}),
+            )
+        _ensure_model(client, name)
+        made = client.create_model_version(
+            name,
+            logged.model_uri,
+            run_id,
+            tags=dict(tags),
+            description=description[:5000],
+            model_id=logged.model_id,
         )
-    _ensure_model(client, name)
-    made = client.create_model_version(
-        name,
-        logged.model_uri,
-        run_id,
-        tags=dict(tags),
-        description=description[:5000],
-        model_id=logged.model_id,
-    )
     return str(made.version)
 
 
@@ -237,7 +238,8 @@ def version_folder(client: MlflowClient, model_version: Any) -> Path:
     import mlflow
 
     uri = f"models:/{model_version.name}/{model_version.version}"
-    folder = Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=client.tracking_uri))
+    with chosen(client):
+        folder = Path(mlflow.artifacts.download_artifacts(uri))
     found = folder / "artifacts" / HF_FOLDER
     if not (found / "config.json").is_file():
         raise RegistryError(

@@ -74,9 +74,34 @@ def connect(uri: str = "") -> MlflowClient:
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def chosen(client: MlflowClient) -> Iterator[None]:
+    """Let MLflow's module-level functions speak with a client's server while the block lasts.
+
+    MLflow keeps that choice in the process and in its environment, where any later client or child process
+    would silently find it: it is put back as it was.
+    """
+    import mlflow
+    from mlflow.tracking._model_registry import utils as registry_choice
+    from mlflow.tracking._tracking_service import utils as tracking_choice
+
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+    environment = {name: os.environ.get(name) for name in names}
+    before = tracking_choice._tracking_uri, registry_choice._registry_uri
+    mlflow.set_tracking_uri(client.tracking_uri)
+    mlflow.set_registry_uri(client.tracking_uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before[0])  # type: ignore[arg-type] # None, too, is a choice
+        mlflow.set_registry_uri(before[1])  # type: ignore[arg-type]
+        for name, value in environment.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def artifact_root(uri: str) -> str | None:
@@ -260,19 +285,44 @@ def version_artifact(model: str) -> tuple[str, str]:
     return kind, key
 
 
+@dataclass(frozen=True)
+class Registered:
+    """A version and the token shards that it was trained on."""
+
+    model: str
+    """``models:/NAME/VERSION``."""
+    aliases: tuple[str, ...]
+    shards: tuple[str, str]
+    """Kind and key."""
+
+
+def registered_versions() -> Iterator[Registered]:
+    """Every version of every model of the registry that says what it was trained on."""
+    for version in _versions():
+        kind, _, key = version.tags.get(f"{TAG}shards_artifact", "").partition("/")
+        if key:
+            names = tuple(sorted(version.aliases))
+            yield Registered(f"models:/{version.name}/{version.version}", names, (kind, key))
+
+
 def registered_artifacts() -> Iterator[tuple[str, str]]:
     """Kind and key of every artifact that a registered version needs, in every model of the registry."""
+    for version in _versions():
+        for tag in ARTIFACT_TAGS:
+            kind, _, key = version.tags.get(TAG + tag, "").partition("/")
+            if key:
+                yield kind, key
+
+
+def _versions() -> Iterator[Any]:
+    """The registry's versions, page by page; none where the database here was never made."""
     uri = tracking_uri()
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         return
     client, page = connect(), ""
     while True:
         versions = client.search_model_versions("", max_results=1000, page_token=page or None)
-        for version in versions:
-            for tag in ARTIFACT_TAGS:
-                kind, _, key = version.tags.get(TAG + tag, "").partition("/")
-                if key:
-                    yield kind, key
+        yield from versions
         page = versions.token
         if not page:
             return

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -284,6 +285,14 @@ print(json.dumps([words, stopped, scores, pieces]))
     assert stopped == [words[0].partition(";")[0]]
     assert "".join(pieces) == words[0]
     assert scores[0]["log_probability"] < 0
+
+
+def test_a_registration_leaves_no_address_behind_for_later_clients(gated: dict[str, dict[str, Any]]) -> None:
+    from mlflow import MlflowClient
+
+    assert registry.version_of(registry.connect(), "gated", "champion") is not None
+    assert not {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"} & set(os.environ)
+    assert MlflowClient("http://127.0.0.1:9")._registry_uri == "http://127.0.0.1:9"
 
 
 def test_two_that_finish_at_once_cannot_both_become_champion(gated: dict[str, dict[str, Any]]) -> None:

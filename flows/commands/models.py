@@ -10,7 +10,16 @@ from rich.text import Text
 from flows.environment import prepare
 from flows.loading import load_config
 from storage.errors import ArtifactMissingError
-from storage.registry import RegistryError, connect, history, promote, resolve, rollback, version_artifact
+from storage.registry import (
+    RegistryError,
+    chosen,
+    connect,
+    history,
+    promote,
+    resolve,
+    rollback,
+    version_artifact,
+)
 from storage.store import open_store
 
 
@@ -36,10 +45,10 @@ def model_folder(model: str) -> Path:
 
 def download(model: str, target: Path | None = None) -> Path:
     """MLflow's copy of a version's files, in ``target`` or its own cache; gives the artifacts' folder."""
-    connect()
     import mlflow
 
-    found = mlflow.artifacts.download_artifacts(artifact_uri=model, dst_path=str(target) if target else None)
+    with chosen(connect()):
+        found = mlflow.artifacts.download_artifacts(model, dst_path=str(target) if target else None)
     [folder] = [path.parent for path in Path(found).rglob("hf") if path.is_dir()][:1]
     return folder
 
