@@ -131,6 +131,18 @@ def why(
 
 
 @app.command()
+def forget(
+    url: Annotated[str, typer.Option("--url", help="One page's address.")] = "",
+    domain: Annotated[str, typer.Option("--domain", help="A host, and all hosts below it.")] = "",
+    reason: Reason = "by hand",
+) -> None:
+    """Put a page or a domain on the takedown list, and name the registered versions trained on it."""
+    from flows.commands.tracing import forget_command
+
+    forget_command(console, url=url, domain=domain, reason=reason)
+
+
+@app.command()
 def verify(
     artifact: Annotated[str, typer.Argument(help="KIND/KEY, or nothing for the whole store.")] = "",
 ) -> None:

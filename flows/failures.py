@@ -12,6 +12,7 @@ MENDABLE = (
     "storage.errors.StorageError",
     "storage.registry.RegistryError",
     "tasks.web.sources.SourceError",
+    "tasks.web.takedown.TakedownError",
     "tasks.text.dedup.NothingLeftError",
     "tasks.ingest.TooManyFailuresError",
     "tasks.tokens.errors.TokensError",

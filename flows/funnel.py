@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.journal import Entry
 
-STAGES = ("ingest", "clean", "deduplicate")
+STAGES = ("ingest", "take_down", "clean", "deduplicate")
 REASONS = ("reasons", "rejected")
 """Under which name a stage's stats hold its counts by reason."""
 

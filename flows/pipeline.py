@@ -18,6 +18,7 @@ from flows.parts import bring, enough, labels
 from flows.reporting import publish
 from flows.runners import placed, run_name
 from flows.runs import Outcome, remember
+from flows.takedowns import held_out_without_taken_down, without_taken_down
 from storage import registry
 from storage.artifacts import Artifact
 from tasks.clean import clean
@@ -57,6 +58,7 @@ def gather(config: HasSources) -> Artifact:
     """
     names, sources = bring(config)
     documents = enough(config, ingest.map(sources, config.ingest, config.extract, labels=names))
+    documents = without_taken_down(config, documents, labels(documents, names))
     cleaned = enough(config, clean.map(documents, config.clean, labels=labels(documents, names)))
     return deduplicate(cleaned, config.deduplicate, earlier_corpora(config, cleaned))
 
@@ -64,6 +66,7 @@ def gather(config: HasSources) -> Artifact:
 def prepare(corpus: Artifact, scope: str, config: Learning) -> Tokens:
     """A corpus in, token shards out; tokenizer and held-out set stay as ``scope`` first had them."""
     heldout = frozen(hold_out, scope, config.hold_out, lambda: hold_out(corpus, config.hold_out))
+    heldout = held_out_without_taken_down(heldout)
     excluded = exclude(corpus, heldout, config.hold_out)
     vocabulary = config.tokenize.tokenizer
     tokenizer = frozen(

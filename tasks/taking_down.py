@@ -1,0 +1,116 @@
+"""Stages that leave out what was taken down, from documents that were read and from the held-out ones.
+
+They run only for artifacts that hold such a document, and only the rules that mean one of it are in their
+key: a longer list costs nothing where it means nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.artifacts import Artifact
+from storage.documents import PartWriter, read_rows
+from storage.schemas import DOCUMENTS, REJECTS, SIGNATURES
+from storage.store import Store
+from tasks.stage import StageRun, stage
+from tasks.text.dedup import NothingLeftError
+from tasks.web.takedown import REASON, hits, match
+
+READ, HELD_OUT = "documents.parquet", "heldout.parquet"
+DROPPED, SIGNED = "rejects.parquet", "signatures.parquet"
+
+
+def rules_that_hit(store: Store, artifact: Artifact, rules: list[str]) -> list[str]:
+    """Those of the rules that mean a document of an artifact of ``ingest`` or ``hold_out``."""
+    if not rules:
+        return []
+    table = _addresses(store.open(artifact))
+    return hits(table["url"], table["domain"], rules)
+
+
+@stage("take_down", summary="Leave out what was taken down")
+def take_down(run: StageRun, documents: Artifact, rules: list[str]) -> dict[str, Any]:
+    """Write ``documents.parquet`` without what the rules mean, and the left-out ones' ``rejects.parquet``."""
+    reasons = _drop(run, run.open(documents), READ, rules)
+    kept = run.rows[READ]
+    run.log.info("%d documents left out as taken down", reasons.total())
+    return {
+        "records": kept + reasons.total(),
+        "documents": kept,
+        "rejects": reasons.total(),
+        "reasons": dict(reasons),
+        "source": documents.stats["source"],
+        "in": {"documents": kept + reasons.total()},
+        "out": {"documents": kept},
+    }
+
+
+@stage("hold_out", summary="Leave out what was taken down from what is evaluated on")
+def withdraw_held_out(run: StageRun, heldout: Artifact, rules: list[str]) -> dict[str, Any]:
+    """As ``hold_out`` writes it, without what the rules mean: another set, and so another comparison.
+
+    Raises NothingLeftError where nothing is left.
+    """
+    folder = run.open(heldout)
+    reasons = _drop(run, folder, HELD_OUT, rules)
+    kept = {row["doc_id"] for row in read_rows(run.path / HELD_OUT, ["doc_id"])}
+    if not kept:
+        raise NothingLeftError(
+            "every held-out document was taken down: give the configuration a new `lineage`, which holds "
+            "other documents out"
+        )
+    with PartWriter(run.path / SIGNED, SIGNATURES) as writer:
+        writer.write_all(row for row in read_rows(folder / SIGNED) if row["doc_id"] in kept)
+    run.rows[SIGNED] = writer.rows
+    return {
+        "documents_in": len(kept) + reasons.total(),
+        "documents": len(kept),
+        "rejects": reasons.total(),
+        "reasons": dict(reasons),
+    }
+
+
+def _addresses(folder: Path) -> pa.Table:
+    name = HELD_OUT if (folder / HELD_OUT).exists() else READ
+    return pq.read_table(folder / name, columns=["url", "domain"])
+
+
+def _drop(run: StageRun, folder: Path, name: str, rules: list[str]) -> Counter[str]:
+    """Copy a part without what the rules mean; writes the rejects and returns their number by reason."""
+    reasons: Counter[str] = Counter()
+    with (
+        PartWriter(run.path / name, DOCUMENTS) as documents,
+        PartWriter(run.path / DROPPED, REJECTS) as rejects,
+        pq.ParquetFile(folder / name) as source,
+    ):
+        for batch in source.iter_batches(batch_size=512):
+            table = pa.Table.from_batches([batch])
+            found = [match(table["url"], table["domain"], wanted) for wanted in rules]
+            for place, row in enumerate(table.to_pylist(maps_as_pydicts="strict")):
+                means = next((i for i, mask in enumerate(found) if mask[place].as_py()), None)
+                if means is None:
+                    documents.write(row)
+                else:
+                    rejects.write(_reject(row, rules[means]))
+                    reasons[REASON] += 1
+    run.rows.update({name: documents.rows, DROPPED: rejects.rows})
+    return reasons
+
+
+def _reject(row: dict[str, Any], rule: str) -> dict[str, Any]:
+    """A row of REJECTS that repeats nothing of the text."""
+    return {
+        **{name: row[name] for name in ("doc_id", "url", "domain")},
+        "language": row["language"] or "",
+        "stage": "take_down",
+        "reason": REASON,
+        "value": None,
+        "threshold": None,
+        "detail": f"on the takedown list: {rule}",
+        "excerpt": "",
+    }

@@ -1,0 +1,147 @@
+"""What was taken down is left out by the next run, and costs only the parts that held it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.loading import check
+from flows.takedowns import _tokens, held_out_without_taken_down, without_taken_down
+from storage.artifacts import Artifact, Recipe
+from storage.documents import PartWriter, read_rows
+from storage.schemas import DOCUMENTS, SIGNATURES
+from storage.store import Draft, open_store
+from storage.takedowns import take_down, taken_down
+from storage.token_shards import write_shard
+from tasks.ingest import ingest
+from tasks.planning import Plan, planning
+from tasks.taking_down import rules_that_hit, withdraw_held_out
+from tasks.taking_down import take_down as take_down_stage
+from tasks.text.dedup import NothingLeftError, signature_row
+from tasks.web.sources import resolve
+from tasks.web.takedown import TakedownError, hits, match, rule
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own, of sqlalchemy
+SETTINGS: dict[str, Any] = {"name": "forgetful", "ingest": {"parallel": {"workers": 1}}}
+
+
+def write(path: Path, domain: str, numbers: range) -> str:
+    lines = [{"url": f"https://{domain}/{i}", "text": f"{domain} tells of matter {i}. " * 8} for i in numbers]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    return str(path)
+
+
+def test_a_rule_means_a_host_and_those_below_it_and_no_neighbour() -> None:
+    domains = pa.chunked_array([pa.array(["a.org", "www.a.org", "ba.org", "a.org.evil", "", None])])
+    urls = pa.chunked_array([pa.array([f"https://x/{i}" for i in range(6)])])
+    assert hits(urls, domains, ["domain a.org", "domain b.org"]) == ["domain a.org"]
+    assert match(urls, domains, "domain a.org").to_pylist() == [True, True, False, False, False, False]
+    assert match(urls, domains, "url https://x/4").to_pylist() == [False] * 4 + [True, False]
+    assert rule("domain", "https://A.org/x") == "domain a.org"
+    for kind, value in (("domain", ""), ("domain", "a b"), ("url", " ")):
+        with pytest.raises(TakedownError):
+            rule(kind, value)
+
+
+@pytest.fixture
+def parts(home: Path, tmp_path: Path) -> list[Artifact]:
+    """Two ingested files: one wholly of a.example, the other with five pages of b.example too."""
+    first = write(tmp_path / "first.jsonl", "a.example", range(12))
+    second = write(tmp_path / "second.jsonl", "a.example", range(12, 24))
+    with Path(second).open("a") as file:
+        file.write("\n" + Path(write(tmp_path / "x.jsonl", "www.b.example", range(5))).read_text())
+    config = check({**SETTINGS, "sources": [first, second]}).ingest
+    return [ingest.run_now(ref, config) for source in (first, second) for ref in resolve(source, config)]
+
+
+def test_only_the_part_that_held_it_is_made_again(parts: list[Artifact]) -> None:
+    store = open_store()
+    config = check(SETTINGS)
+    assert without_taken_down(config, parts, ["first", "second"]) == parts
+    assert take_down(store, "domain b.example", "asked to")
+    assert take_down(store, "domain nowhere.example", "asked to")
+    assert not take_down(store, "domain b.example", "asked again")
+    assert taken_down(store) == ["domain b.example", "domain nowhere.example"]
+    plan = Plan(store, {}, {})
+    with planning(plan):
+        without_taken_down(config, parts, ["first", "second"])
+    assert [(step.stage, step.label, step.verdict) for step in plan.steps] == [("take_down", "second", "run")]
+    left = take_down_stage.run_now(parts[1], ["domain b.example"])
+    folder = store.open(left)
+    assert {row["domain"] for row in read_rows(folder / "documents.parquet")} == {"a.example"}
+    rejects = list(read_rows(folder / "rejects.parquet"))
+    assert len(rejects) == left.stats["reasons"]["taken_down"] == 5
+    assert {row["reason"] for row in rejects} == {"taken_down"}
+    assert all("b.example" not in row["excerpt"] for row in rejects)
+
+
+def made(kind: str, work: Callable[[Path], None]) -> Artifact:
+    def run(draft: Draft) -> dict[str, Any]:
+        work(draft.path)
+        return {}
+
+    return open_store().make(Recipe(stage=kind, code={}, inputs={}), (), run)
+
+
+def test_the_held_out_set_loses_it_too_and_is_another_set(parts: list[Artifact]) -> None:
+    store = open_store()
+    rows = list(read_rows(store.open(parts[1]) / "documents.parquet"))
+
+    def hold_out(folder: Path) -> None:
+        with PartWriter(folder / "heldout.parquet", DOCUMENTS) as documents:
+            documents.write_all(rows)
+        with PartWriter(folder / "signatures.parquet", SIGNATURES) as signatures:
+            signatures.write_all(signature_row(row["doc_id"], row["text"]) for row in rows)
+
+    heldout = made("hold_out", hold_out)
+    assert held_out_without_taken_down(heldout) == heldout
+    wanted = rule("url", rows[0]["url"])
+    assert rules_that_hit(store, heldout, ["domain nowhere.example", wanted]) == [wanted]
+    left = withdraw_held_out.run_now(heldout, [wanted])
+    assert left.kind == "hold_out"
+    assert left.digest != heldout.digest
+    assert list(read_rows(store.open(left) / "heldout.parquet")) == rows[1:]
+    signed = read_rows(store.open(left) / "signatures.parquet", ["doc_id"])
+    assert [row["doc_id"] for row in signed] == [row["doc_id"] for row in rows[1:]]
+    with pytest.raises(NothingLeftError, match="lineage"):
+        withdraw_held_out.run_now(heldout, ["domain a.example", "domain b.example"])
+
+
+def test_documents_and_tokens_that_were_trained_on_are_counted(home: Path) -> None:
+    urls = ["https://a.example/1", "https://www.b.example/1", "https://b.example:80/2", "https://ab.example/"]
+
+    def shard(folder: Path) -> None:
+        write_shard(
+            folder / "shard-00000.arrow",
+            doc_ids=[str(i) * 64 for i in range(4)],
+            urls=urls,
+            source_sha256=[bytes(32)] * 4,
+            ids=np.arange(14, dtype=np.uint16),
+            offsets=np.array([0, 2, 5, 9, 14]),
+            tokenizer="t",
+            eos=0,
+            vocab_size=300,
+        )
+
+    shards = made("tokenize", shard)
+    assert _tokens(open_store(), shards, "domain b.example") == (2, 7)
+    assert _tokens(open_store(), shards, "url https://a.example/1") == (1, 2)
+    assert _tokens(open_store(), shards, "domain c.example") == (0, 0)
+
+
+def test_the_command_says_what_it_did_and_what_is_wrong(home: Path) -> None:
+    def forget(*arguments: str) -> str:
+        result = CliRunner().invoke(app, ["forget", *arguments])
+        return result.output if result.exit_code == 0 else f"{type(result.exception).__name__}"
+
+    said = forget("--domain", "b.example")
+    assert "domain b.example is now on the takedown list" in said
+    assert "No registered version was trained on it." in said
+    assert "already" in forget("--domain", "B.example")
+    assert forget("--domain", "b.example", "--url", "https://b.example/") == "TakedownError"
