@@ -66,7 +66,7 @@ def evaluation_rows(bits_per_byte: dict[str, Any]) -> list[dict[str, Any]]:
     """A row for the model and for each baseline: all, its interval, and each language."""
     return [
         {
-            "": name,
+            "model": name,
             "all": f"{row['all']:.4f}",
             "interval": " to ".join(f"{bound:.4f}" for bound in row["interval"] if bound is not None),
             **{language: f"{value:.4f}" for language, value in row["by_language"].items()},
@@ -91,11 +91,18 @@ def summary_markdown(
         f"Held-out bits per byte: **{report['bits_per_byte']['model']['all']:.4f}**",
         "",
         "## Samples",
-        *(f"> **{_quote(s['prompt'])}**{_quote(s['text'])}\n" for s in samples[:4]),
+        *(_sample(sample["prompt"], sample["text"]) for sample in samples[:4]),
     ]
-    if stats.get("run_url"):
-        lines.insert(2, f"[MLflow run]({stats['run_url']})")
+    if str(stats.get("tracking_uri", "")).startswith("http"):
+        address = f"{stats['tracking_uri'].rstrip('/')}/#/models/{stats['name']}/versions/{stats['version']}"
+        lines.insert(2, f"\n[The version, its curve and its files in MLflow]({address})")
     return "\n".join(lines)
+
+
+def _sample(prompt: str, text: str) -> str:
+    """A quotation; a space before closing stars would leave them as they are."""
+    words = prompt.rstrip()
+    return f"> **{_quote(words)}**{_quote(prompt[len(words) :] + text)}\n"
 
 
 def _quote(text: str) -> str:
