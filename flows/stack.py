@@ -188,6 +188,8 @@ class Stack:
         time.sleep(min(2.0 ** (len(recent) - 1), 30.0) - 1.0)
         if name == "worker":
             self._end_lost_runs()
+        else:
+            processes.end_orphans(c.process for c in self.children)  # they would keep the port
         fresh = processes.start(child.service)
         fresh.ends, fresh.last_end = recent, how
         self.children[self.children.index(child)] = fresh

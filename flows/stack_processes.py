@@ -166,6 +166,18 @@ def ask_to_stop(processes: Iterable[psutil.Process]) -> None:
             process.terminate()
 
 
+def end_orphans(own: Iterable[subprocess.Popen[bytes]]) -> None:
+    """SIGKILL to adopted processes, whose service is gone, and what is below them; flow runs go on."""
+    mine = {process.pid for process in own}
+    with suppress(psutil.Error):
+        for orphan in psutil.Process().children():
+            if orphan.pid in mine or "prefect.engine" in _command(orphan):
+                continue
+            with suppress(psutil.Error):
+                for process in (*orphan.children(recursive=True), orphan):
+                    process.kill()
+
+
 def kill_marked(mark: str, wait_s: float = 10.0) -> int:
     """SIGKILL whatever carries the mark until nothing does; gives how many there were."""
     killed: set[int] = set()

@@ -142,6 +142,8 @@ def test_a_killed_service_is_started_again_and_its_orphans_do_not_stay(start: St
     state = stack_state.read()
     assert state is not None
     victim = next(service for service in state.services if service.name == "server")
+    children = psutil.Process(victim.pid).children()
+    assert children
     os.kill(victim.pid, signal.SIGKILL)
 
     def again() -> stack_state.ServiceState | None:
@@ -153,6 +155,9 @@ def test_a_killed_service_is_started_again_and_its_orphans_do_not_stay(start: St
     assert revived.running
     assert revived.restarts == 1
     assert "killed by SIGKILL" in revived.last_end
+    wait_for(
+        lambda: not any(is_alive(child.pid, child.create_time()) for child in family() if child in children)
+    )
     process.terminate()
     assert process.wait(15) == 0
     assert family() == []
