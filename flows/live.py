@@ -58,6 +58,8 @@ class LiveRun:
                 self._bar(event)
             elif event.state == "progress":
                 self._move(event)
+            elif event.state == "note":
+                self._progress.console.print(Text(f"  {event.detail['text']}", style="dim"))
             else:
                 self._close(event)
 

@@ -18,6 +18,7 @@ from flows.parts import bring, enough, labels
 from flows.reporting import publish
 from flows.runners import placed, run_name
 from flows.runs import Outcome, remember
+from flows.starting import starting_point
 from flows.takedowns import held_out_without_taken_down, without_taken_down
 from storage import registry
 from storage.artifacts import Artifact
@@ -45,7 +46,7 @@ def mill(config: PipelineConfig) -> Outcome:
     """Every stage, in order; each call gives an artifact, from the store or made now."""
     corpus = gather(config)
     tokens = prepare(corpus, config.scope, config)
-    model = pretrain(tokens.shards, tokens.tokenizer, config.train)
+    model = pretrain(tokens.shards, tokens.tokenizer, config.train, starting_point(config.train))
     report = evaluate(model, tokens.shards, tokens.heldout, config.evaluate)
     version = register(config.name, model, report, tokens.shards, config.registry, registry.identity())
     return Outcome(corpus=corpus, shards=tokens.shards, model=model, report=report, version=version)

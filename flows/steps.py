@@ -15,6 +15,7 @@ from flows.references import named_or_latest, parent, scope_of
 from flows.reporting import show_evaluation, show_funnel, show_summary
 from flows.runners import placed, run_name
 from flows.runs import remember
+from flows.starting import starting_point
 from storage import registry
 from tasks.evaluation import evaluate
 from tasks.journal import Journal, keeping
@@ -42,7 +43,7 @@ def train(config: TrainingConfig) -> dict[str, str]:
     scope = scope_of(corpus, config.name)
     with keeping(Journal()) as journal, remember(config.name, scope, config, journal), placed(config.run):
         tokens = prepare(corpus, scope, config)
-        model = pretrain(tokens.shards, tokens.tokenizer, config.train)
+        model = pretrain(tokens.shards, tokens.tokenizer, config.train, starting_point(config.train))
     return {"model": f"{model.kind}/{model.key}", "model_digest": model.digest}
 
 

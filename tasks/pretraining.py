@@ -18,7 +18,7 @@ from storage.tracking import CurveLogger
 from tasks import train_process
 from tasks.gpt import metrics
 from tasks.gpt.config import TrainConfig
-from tasks.gpt.errors import TrainingHungError, TrainingKilledError
+from tasks.gpt.errors import TrainingError, TrainingHungError, TrainingKilledError
 from tasks.gpt.supervisor import Launch, supervise, training_command, training_environment
 from tasks.stage import StageRun, stage
 
@@ -53,12 +53,17 @@ TIMINGS_SCHEMA = pa.schema(
 
 
 @stage("pretrain", summary="Train the model, from its last checkpoint where there is one", resumable=True)
-def pretrain(run: StageRun, shards: Artifact, tokenizer: Artifact, config: TrainConfig) -> dict[str, Any]:
-    """Train on token shards and keep the model's folder, its curve and its timings."""
+def pretrain(
+    run: StageRun, shards: Artifact, tokenizer: Artifact, config: TrainConfig, base: Artifact | None = None
+) -> dict[str, Any]:
+    """Train on token shards and keep the model's folder, its curve and its timings.
+
+    ``base`` is what ``config.init_from`` names: the artifact whose model the training goes on from.
+    """
     work = run.path / WORK
     run.volatile.update({"timings.parquet", "environment.json", MLFLOW_STATE})
     if not (run.path / SUMMARY).is_file():  # else an earlier attempt was cut off while it cleaned up
-        spec = write_spec(run, shards, tokenizer, config)
+        spec = write_spec(run, shards, tokenizer, started_from(run, tokenizer, config, base))
         params = {"stage_key": run.path.name.removesuffix(".partial"), **flatten(config.model_dump())}
         with CurveLogger(run.path, name=f"pretrain-{shards.digest[:8]}", params=params) as curve:
             _train(run, spec, config, curve)
@@ -67,6 +72,28 @@ def pretrain(run: StageRun, shards: Artifact, tokenizer: Artifact, config: Train
     summary: dict[str, Any] = json.loads((run.path / SUMMARY).read_text(encoding="utf-8"))
     run.rows["curve.parquet"] = summary["steps"]
     return summary
+
+
+def started_from(
+    run: StageRun, tokenizer: Artifact, config: TrainConfig, base: Artifact | None
+) -> TrainConfig:
+    """The settings with ``init_from`` as a local folder; nothing where new weights are drawn.
+
+    Raises TrainingError where the model's tokenizer is another one: every id would mean something else.
+    """
+    if base is None:
+        return config.model_copy(update={"init_from": ""})
+    folder = run.open(base) / MODEL
+    ours, theirs = (
+        json.loads((path / "tokenizer.json").read_text(encoding="utf-8"))
+        for path in (run.open(tokenizer), folder)
+    )
+    if any(ours[part] != theirs[part] for part in ("model", "added_tokens")):
+        raise TrainingError(
+            f"train.init_from: {config.init_from or base.key} has another tokenizer than the shards; set "
+            f"tokenize.adopt to its folder, or keep its lineage"
+        )
+    return config.model_copy(update={"init_from": str(folder)})
 
 
 def write_spec(run: StageRun, shards: Artifact, tokenizer: Artifact, config: TrainConfig) -> Path:
@@ -134,6 +161,8 @@ def listener(run: StageRun, config: TrainConfig, curve: CurveLogger) -> Callable
             curve.log(step, pace)
         elif text := sentence(event):
             run.log.info("%s", text)
+            if kind == "plan":
+                run.progress.note(text)
 
     return hear
 

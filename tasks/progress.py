@@ -23,7 +23,8 @@ class Event:
     label: str
     """Which of the mapped parts, or empty."""
     state: str
-    """``started``, ``progress``, ``completed``, ``cached``, ``failed`` or ``stopped``."""
+    """``started``, ``progress``, ``note`` (``detail["text"]``), ``completed``, ``cached``, ``failed`` or
+    ``stopped``."""
     done: float = 0
     total: float | None = None
     unit: str = ""
@@ -73,3 +74,7 @@ class Progress:
         event = Event(self.stage, self.label, "progress", done, total, unit, detail)
         for sink in self._sinks:
             sink(event)
+
+    def note(self, text: str) -> None:
+        """Tell a sentence that people should see while the stage works."""
+        tell(Event(self.stage, self.label, "note", detail={"text": text}))

@@ -12,14 +12,21 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
+from flows.starting import starting_point
+from storage import registry
 from storage.artifacts import Artifact, Recipe
+from storage.errors import ArtifactMissingError
 from storage.store import Draft, open_store
 from storage.token_shards import GroupInfo, PlanInfo, TokenIndex, write_index, write_plan, write_shard
 from storage.tracking import STATE
 from tasks.gpt.config import TrainConfig
+from tasks.gpt.errors import TrainingError
+from tasks.gpt.export import save_hf
+from tasks.gpt.model import GPT, GPTConfig
 from tasks.pretraining import flatten, pretrain
 from tasks.tokens import packing
 from tasks.tokens.errors import ChangedDataError, TooLittleTextError
@@ -173,6 +180,51 @@ def newest_step(home: Path) -> int:
 def test_too_little_text_is_said_with_both_numbers(inputs: tuple[Artifact, Artifact]) -> None:
     with pytest.raises(TooLittleTextError, match=r"12,000 tokens has 374 sequences of 32"):
         pretrain.run_now(*inputs, CONFIG.model_copy(update={"batch_sequences": 10_000}))
+
+
+def save_base(folder: Path, seed: int) -> Path:
+    model = GPT(GPTConfig(257, 2, 2, 32, 32))
+    model.init_weights(seed)
+    with torch.no_grad():
+        model.ln_f.bias.add_(model.wte.weight[7] * 500)  # a model of few words: it always says token 7
+    (folder / "tokenizer").mkdir(parents=True)
+    make_tokenizer(folder / "tokenizer")
+    save_hf(model, folder / "tokenizer", folder / "hf")
+    return folder / "hf"
+
+
+def test_training_goes_on_from_a_model_wherever_it_lies(
+    inputs: tuple[Artifact, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CONFIG.model_copy(update={"steps": 1, "init_from": str(save_base(tmp_path / "a", 1))})
+    base = starting_point(config)
+    assert base is not None
+    trained = pretrain.run_now(*inputs, config, base)
+    assert pretrain.run_now(*inputs, config.model_copy(update={"steps": 1}), base) == trained
+    elsewhere = config.model_copy(update={"init_from": str(save_base(tmp_path / "b", 1))})
+    assert starting_point(elsewhere) == base
+    assert pretrain.recipe_for(*inputs, elsewhere, base) == pretrain.recipe_for(*inputs, config, base)
+    other = starting_point(config.model_copy(update={"init_from": str(save_base(tmp_path / "c", 2))}))
+    assert other is not None
+    assert pretrain.recipe_for(*inputs, config, other) != pretrain.recipe_for(*inputs, config, base)
+    losses = pq.read_table(open_store().open(trained) / "curve.parquet")["loss"].to_pylist()
+    assert losses[0] > 6.0  # drawn anew it would be ln 257 = 5.55
+    monkeypatch.setattr(registry, "version_artifact", lambda model: ("pretrain", trained.key))
+    assert starting_point(config.model_copy(update={"init_from": "models:/m@champion"})) == trained
+
+
+def test_another_tokenizer_or_half_a_folder_is_refused(
+    inputs: tuple[Artifact, Artifact], tmp_path: Path
+) -> None:
+    folder = save_base(tmp_path / "base", 1)
+    text = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(text.replace('"!":', '"~~":'))
+    config = CONFIG.model_copy(update={"init_from": str(folder)})
+    with pytest.raises(TrainingError, match="another tokenizer than the shards"):
+        pretrain.run_now(*inputs, config, starting_point(config))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ArtifactMissingError, match=r"lacks model.safetensors"):
+        starting_point(config)
 
 
 @pytest.mark.parametrize("inputs", [64], indirect=True, ids=["packed for 64"])

@@ -282,7 +282,9 @@ class TrainConfig(StageConfig):
     init_from: str = Field(
         "",
         title="Start from",
-        description="A Hugging Face GPT-2 folder whose weights to start from; empty draws new ones.",
+        description="Weights to go on from, with the schedule warmed up anew: models:/NAME@champion, or a "
+        "Hugging Face GPT-2 folder; of the same shape and tokenizer. Empty draws new ones.",
+        json_schema_extra={"affects_result": False},  # what it names does: it is an input of the stage
     )
     steps: int = Field(900, title="Steps", description="Optimizer steps, 1 to 10000000.", ge=1, le=10_000_000)
     batch_sequences: int = Field(
