@@ -31,7 +31,8 @@ def texts() -> Iterator[tuple[str, str]]:
     warcs = sorted(DATA.glob("handbook/handbook-[ez]*.warc.gz")) + sorted(DATA.glob("wcxb/*.warc.gz"))
     if not warcs:
         for path in sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py")):
-            yield "en", path.read_text(encoding="utf-8", errors="replace")
+            if text := path.read_text(encoding="utf-8", errors="replace"):  # packages have empty files
+                yield "en", text
         return
     from fastwarc.warc import ArchiveIterator, WarcRecordType
     from resiliparse.extract.html2text import extract_plain_text
