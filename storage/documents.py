@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROW_GROUP_BYTES = 4 * 2**20
-"""Characters of text in a row group at most: with the bound on rows, memory stays flat however large a part
-grows (measured: larger groups let the allocator keep more with every part)."""
+"""Characters of text in a row group at most: with the bound on rows, it bounds what a writer holds."""
 ROW_GROUP_ROWS = 512
 
 
