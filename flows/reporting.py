@@ -8,6 +8,7 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.funnel import funnel_rows
+from flows.run_report import write_page
 from flows.runs import Outcome
 from storage.artifacts import Artifact
 from storage.store import open_store
@@ -15,10 +16,14 @@ from tasks.journal import Journal
 
 
 def publish(name: str, journal: Journal, outcome: Outcome) -> None:
-    """Create a whole run's Prefect artifacts, under keys that show their history from run to run."""
+    """Create a whole run's Prefect artifacts, under keys that show their history, and its page."""
     show_funnel(name, journal)
     show_evaluation(name, outcome.report)
     show_summary(name, journal, outcome.version, outcome.report)
+    measures, samples = read_report(outcome.report)
+    write_page(
+        journal.entries, corpus=outcome.corpus, version=outcome.version, measures=measures, samples=samples
+    )
 
 
 def show_summary(name: str, journal: Journal, version: Artifact, report: Artifact) -> None:

@@ -61,6 +61,7 @@ def run_command(console: Console, preset: str, file: Path | None, sets: Sequence
 def show_run(console: Console, config: PipelineConfig, started: datetime) -> None:
     """The stages of the run that began at ``started`` and, if it got so far, the model."""
     from flows.funnel import funnel
+    from flows.run_report import page_of
     from flows.runs import entries_of, run_notes
 
     store = open_store()
@@ -83,4 +84,6 @@ def show_run(console: Console, config: PipelineConfig, started: datetime) -> Non
     if "register" in found:
         stats = found["register"].stats
         console.print(show.version_line(stats))
+        if (page := page_of(stats)).is_file():
+            console.print(f"Report: {page.as_uri()}", highlight=False, soft_wrap=True)
         show.next_steps(console, stats, samples[0]["prompt"] if samples else "The ")

@@ -1,0 +1,68 @@
+"""A run's page: made from its artifacts, kept in the home folder, and with the version's run in MLflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from flows.run_page import run_page
+from storage.artifacts import Artifact
+from storage.home import home
+from storage.registry import connect
+from storage.store import Store, open_store
+from tasks.journal import Entry
+from tasks.registration import CARD, DECISION
+
+PLACE = "report"
+"""Folder among the MLflow run's artifacts."""
+
+
+def page_of(stats: Mapping[str, Any]) -> Path:
+    """Where the page of a registered version is, by the stats of its registration."""
+    return home() / "reports" / f"{stats['name']}-{stats['version']}.html"
+
+
+def write_page(
+    entries: Sequence[Entry],
+    *,
+    corpus: Artifact,
+    version: Artifact,
+    measures: dict[str, Any],
+    samples: Sequence[dict[str, Any]],
+) -> Path:
+    """Write the page of a run that got to its end, and log it to the version's run in MLflow."""
+    store = open_store()
+    folder = store.open(version)
+    text = run_page(
+        entries,
+        version.stats,
+        report=measures,
+        samples=samples,
+        decision=json.loads((folder / DECISION).read_text(encoding="utf-8")),
+        lengths=_lengths(store, corpus),
+        card=_text(folder / CARD),
+        plots=sorted((folder / "plots").glob("*.png")),
+    )
+    path = page_of(version.stats)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    connect().log_artifact(version.stats["run_id"], str(path), PLACE)
+    return path
+
+
+def _text(path: Path) -> str:
+    """A file's text; a registration that went on after an interruption left no second copy of its card."""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _lengths(store: Store, corpus: Artifact) -> NDArray[np.int64]:
+    """Characters of every document of a corpus, from the signatures beside it."""
+    parts = sorted(store.open(corpus).glob("signatures-*.parquet"))
+    columns = [pq.read_table(part, columns=["length"])["length"].to_numpy() for part in parts]
+    return np.concatenate([np.zeros(0, np.int64), *columns]).astype(np.int64)
