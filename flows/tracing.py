@@ -22,6 +22,9 @@ from storage.store import Store
 
 Column = Literal["url", "domain"]
 MOST_ROWS = 100_000
+PRESENT: tuple[str, ...] = ()
+DROPPED = ("stage", "reason", "value", "threshold", "detail")
+"""Columns that an answer takes beside the document's own, of documents and of rejects."""
 
 
 @dataclass(frozen=True)
@@ -62,35 +65,41 @@ def ancestors(store: Store, roots: Iterable[Artifact]) -> list[Artifact]:
 
 
 def fates(store: Store, artifacts: Iterable[Artifact], column: Column, value: str) -> Iterator[Fate]:
-    """What each artifact's parts say of the documents whose ``column`` is ``value``, in their order."""
-    for artifact in artifacts:
-        names = [part.name for part in artifact.parts]
-        parquet = [name for name in names if name.endswith(".parquet")]
-        shards = [name for name in names if name.endswith(".arrow")]
-        if parquet or shards:
-            folder = store.open(artifact)
-            for name in parquet:
-                yield from _in_parquet(artifact, folder, name, column, value)
-            for name in shards:
-                yield from _in_shard(artifact, folder, name, column, value)
-
-
-def _in_parquet(artifact: Artifact, folder: Path, name: str, column: Column, value: str) -> Iterator[Fate]:
-    present = set(pq.read_schema(folder / name).names)
-    if not {"doc_id", column} <= present or not present & {"text", "reason"}:
-        return
-    wanted = ["doc_id", "url"]
-    if "reason" in present:
-        wanted += ["stage", "reason", "value", "threshold", "detail"]
-    query = f"SELECT {', '.join(wanted)} FROM read_parquet(?) WHERE {column} = ? LIMIT {MOST_ROWS}"
+    """What each artifact says of the documents whose ``column`` is ``value``: kept, dropped, in tokens."""
     with duckdb.connect() as connection:
-        rows = connection.execute(query, [str(folder / name), value]).fetchall()
-    for row in rows:
-        fields = dict(zip(wanted, row, strict=True))
-        stage = fields.pop("stage", artifact.kind)
-        fields = {key: item for key, item in fields.items() if item is not None}
-        outcome: Literal["present", "dropped"] = "dropped" if "reason" in present else "present"
-        yield Fate(stage=stage, artifact=_place(artifact), outcome=outcome, part=name, **fields)
+        for artifact in artifacts:
+            names = [part.name for part in artifact.parts]
+            parquet = [name for name in names if name.endswith(".parquet")]
+            shards = [name for name in names if name.endswith(".arrow")]
+            if parquet or shards:
+                folder = store.open(artifact)
+                yield from _in_parquet(connection, artifact, folder, parquet, column, value)
+                for name in shards:
+                    yield from _in_shard(artifact, folder, name, column, value)
+
+
+def _in_parquet(
+    connection: duckdb.DuckDBPyConnection,
+    artifact: Artifact,
+    folder: Path,
+    names: list[str],
+    column: Column,
+    value: str,
+) -> Iterator[Fate]:
+    """One query for all files of documents and one for all of rejects: opening is what costs."""
+    present = {name: set(pq.read_schema(folder / name).names) for name in names}
+    for mark, outcome, extra in (("text", "present", PRESENT), ("reason", "dropped", DROPPED)):
+        files = [str(folder / name) for name in names if {"doc_id", column, mark, *extra} <= present[name]]
+        if not files:
+            continue
+        wanted = ["doc_id", "url", *extra]
+        query = (
+            f"SELECT filename, {', '.join(wanted)} FROM read_parquet(?, filename = true) WHERE {column} = ?"
+        )
+        for name, *row in connection.execute(f"{query} LIMIT {MOST_ROWS}", [files, value]).fetchall():
+            fields = {key: item for key, item in zip(wanted, row, strict=True) if item is not None}
+            stage, part = fields.pop("stage", artifact.kind), str(Path(name).relative_to(folder))
+            yield Fate(stage=stage, artifact=_place(artifact), outcome=outcome, part=part, **fields)  # type: ignore[arg-type]
 
 
 def _in_shard(artifact: Artifact, folder: Path, name: str, column: Column, value: str) -> Iterator[Fate]:

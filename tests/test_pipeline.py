@@ -284,3 +284,37 @@ def test_verify_names_the_shard_in_which_one_byte_was_flipped(home: Path) -> Non
 
 def test_gc_keeps_what_runs_and_models_need(home: Path) -> None:
     assert "0 artifacts" in command("gc", "--grace-hours", "0")
+
+
+def test_the_run_has_a_page_that_needs_nothing_else(home: Path) -> None:
+    from flows.run_report import page_of
+    from storage.registry import connect
+
+    version = only(open_store(), "register")
+    page = page_of(version.stats).read_text(encoding="utf-8")
+    assert page_of(version.stats).parent == home / "reports"
+    for heading in ("Stages", "Documents", "Length of", "bits per byte", "Pictures", "Samples", "Model card"):
+        assert f">{heading}" in page or heading in page
+    assert page.count("src='data:image/png;base64,") == 2
+    assert not [mark for mark in ("<script", "<link", "src='http", 'src="http', "@import") if mark in page]
+    logged = connect().list_artifacts(version.stats["run_id"], "report")
+    assert [file.path for file in logged] == ["report/chained-1.html"]
+
+
+def test_a_page_that_was_taken_down_is_in_nothing_that_the_next_run_makes(home: Path) -> None:
+    from flows.runs import entries_of, run_notes
+    from flows.tracing import fates
+
+    url = datasets.load_from_disk(str(open_store().open(only(open_store(), "tokenize"))))[0]["url"]
+    said = command("forget", "--url", url)
+    assert "models:/chained/1" in said
+    states = run(config())
+    assert (states["fetch"], states["ingest"]) == ("cached", "cached")
+    assert {states[stage] for stage in ("take_down", "clean", "deduplicate", "tokenize")} == {"completed"}
+    store = open_store()
+    entries = entries_of(store, next(run_notes(store, "chained")))
+    made = [e.artifact for e in entries if e.artifact is not None and e.stage not in ("fetch", "ingest")]
+    found = [(fate.stage, fate.outcome, fate.reason) for fate in fates(store, made, "url", url)]
+    assert found == [("take_down", "dropped", "taken_down")]
+    again = run(config())
+    assert set(again.values()) == {"cached"}

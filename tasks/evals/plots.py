@@ -32,7 +32,13 @@ def plot_slices(report: Mapping[str, Any], path: Path) -> None:
         if name != "model":
             axes.axvline(row["all"], color=GREY, linewidth=1)
             axes.annotate(
-                name, (row["all"], len(names) - 0.4), rotation=90, fontsize=7, color=INK, va="bottom"
+                name,
+                (row["all"], len(names) - 0.4),
+                rotation=90,
+                fontsize=7,
+                color=INK,
+                va="bottom",
+                annotation_clip=False,
             )
     axes.set_yticks(places, [_plain(name) for name in names])
     axes.set_xlabel("bits per byte on held-out text (lower is better)")
