@@ -93,6 +93,12 @@ def test_repeated_passages_are_spread_over_the_scale_and_do_not_overlap() -> Non
     assert [copies for _part, _at, copies in found] == [64, 16, 4]
 
 
+def test_what_one_document_repeats_within_itself_is_its_form_not_a_passage() -> None:
+    page = np.concatenate([np.append(CANARY, other[:3]) for other in noise(20, seed=7)])
+    assert repeated([text([page])], [], 20, 10) == []
+    assert [copies for _, _, copies in repeated([text([page, CANARY, CANARY])], [], 20, 10)] == [3, 3]
+
+
 def test_a_rule_of_dashes_is_no_passage_but_what_stands_beside_it_is() -> None:
     dashes = np.full(100, 7)
     documents = [np.concatenate([dashes, CANARY, other]) for other in noise(20, seed=6)]

@@ -111,7 +111,10 @@ def draw(
 def repeated(
     training: Sequence[TokenText], held_out: Sequence[TokenText], length: int, count: int
 ) -> list[tuple[int, int, int]]:
-    """Up to ``count`` places (part, position, copies) of different passages that training repeats.
+    """Up to ``count`` places (part, position, copies) of different passages that training documents share.
+
+    A passage's copies are the documents that have it: what one page repeats within itself, such as a
+    reference page its methods' signatures, is that page's form, and learning it gives nobody away.
 
     Passages that held-out text has as well are common property and left out. They are taken in turn from
     each power of two of copies, the most copied first, so that neither a few formulas nor the many pairs
@@ -122,10 +125,12 @@ def repeated(
     hashes, where = _hashed(training, length)
     if not len(hashes):
         return []
-    order = np.argsort(hashes, kind="stable")
-    ordered = hashes[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    copies = np.diff(np.append(starts, len(ordered)))
+    documents = _documents(training, where)
+    order = np.lexsort((documents, hashes))
+    ordered, of = hashes[order], documents[order]
+    other = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    starts = np.flatnonzero(other)
+    copies = np.add.reduceat(other | np.concatenate([[True], of[1:] != of[:-1]]), starts, dtype=np.int64)
     keep = copies >= MIN_COPIES
     known = _hashed(held_out, length)[0]
     keep &= ~np.isin(ordered[starts], known)
@@ -137,6 +142,17 @@ def repeated(
         return len(np.unique(window)) >= MIN_DISTINCT * length
 
     return _spread(first[ranked], copies[ranked], length, count, says_something)
+
+
+def _documents(parts: Sequence[TokenText], where: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A number for the document in which each place (part, position) lies, different over all parts."""
+    found = np.zeros(len(where), dtype=np.int64)
+    base = 0
+    for index, part in enumerate(parts):
+        here = where[:, 0] == index
+        found[here] = base + np.searchsorted(part.starts, where[here, 1], side="right") - 1
+        base += len(part.starts)
+    return found
 
 
 def _spread(
