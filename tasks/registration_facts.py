@@ -120,6 +120,8 @@ def figures(report: Mapping[str, Any]) -> dict[str, float]:
         found["minimal_pairs"] = report["minimal_pairs"]["accuracy"]
     for name, row in report.get("multiple_choice", {}).get("by_file", {}).items():
         found[f"choice.{_name(name)}"] = row["accuracy"]
+    for task, metrics in report.get("lm_eval", {}).get("tasks", {}).items():
+        found |= {f"lm_eval.{task}.{metric}": value for metric, value in metrics.items()}
     return {_name(name): float(value) for name, value in found.items()}
 
 

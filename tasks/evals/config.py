@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from tasks.evals.questions_config import HarnessConfig, TaskFilesConfig
 from tasks.settings import StageConfig
-from tasks.text.files_config import FilesConfig
 
 PROMPTS = [
     "The ",
@@ -177,25 +177,6 @@ class MemorizationConfig(StageConfig):
     seed: int = Field(1, title="Seed", description="Of the drawing, 0 to 2**31.", ge=0, le=2**31)
 
 
-class TaskFilesConfig(StageConfig):
-    """Local files of questions with known answers."""
-
-    minimal_pairs: FilesConfig = Field(
-        FilesConfig(),
-        title="Minimal pairs",
-        description="JSON Lines files in BLiMP's format (sentence_good, sentence_bad); none leaves them out.",
-    )
-    multiple_choice: FilesConfig = Field(
-        FilesConfig(),
-        title="Multiple choice",
-        description="JSON Lines files in HellaSwag's format (ctx, endings, label) or LAMBADA's (text, or "
-        "context and target); none leaves them out.",
-    )
-    max_items: int = Field(
-        1_000, title="Items", description="First items of each file, 1 to 1000000.", ge=1, le=1_000_000
-    )
-
-
 class ScoringHardware(StageConfig):
     """How the machine is used: matters for speed alone."""
 
@@ -227,6 +208,9 @@ class EvaluateConfig(StageConfig):
     )
     files: TaskFilesConfig = Field(
         TaskFilesConfig(), title="Questions", description="Minimal pairs and multiple choice from files."
+    )
+    lm_eval: HarnessConfig = Field(
+        HarnessConfig(), title="Harness", description="Tasks of lm-evaluation-harness."
     )
     hardware: ScoringHardware = Field(
         ScoringHardware(),

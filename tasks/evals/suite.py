@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evals import memorization, minimal_pairs, multiple_choice, samples
+from tasks.evals import harness, memorization, minimal_pairs, multiple_choice, samples
 from tasks.evals.bits_per_byte import Encoded, encode, model_bits, ngram_bits, per_document, summarize
 from tasks.evals.config import EvaluateConfig, ScoringHardware
 from tasks.evals.held_out import Document, EvaluationError
@@ -33,6 +33,8 @@ Step = Callable[[str], None]
 class Subject:
     """A model that is measured, with its tokenizer."""
 
+    folder: Path
+    """The Hugging Face folder that it was loaded from."""
     model: GPT
     tokenizer: Tokenizer
     eos: int
@@ -59,7 +61,7 @@ def open_subject(folder: Path, hardware: ScoringHardware) -> Subject:
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = load(folder)
-    return Subject(load_hf(folder).eval().to(kind), tokenizer, eos_of(tokenizer))
+    return Subject(folder, load_hf(folder).eval().to(kind), tokenizer, eos_of(tokenizer))
 
 
 def score_documents(
@@ -158,6 +160,8 @@ def _questions(subject: Subject, config: EvaluateConfig) -> dict[str, Any]:
         found["minimal_pairs"] = minimal_pairs.measure(model, tokenizer, eos, files, **limits)
     if files := config.files.multiple_choice.files:
         found["multiple_choice"] = multiple_choice.measure(model, tokenizer, eos, files, **limits)
+    if config.lm_eval.tasks:
+        found["lm_eval"] = harness.run_tasks(subject.folder, config.lm_eval, model.wte.weight.device.type)
     return found
 
 

@@ -135,6 +135,10 @@ def _questions(report: Mapping[str, Any]) -> str:
         )
     for name, row in report.get("multiple_choice", {}).get("by_file", {}).items():
         lines.append(f"{name}: {row['accuracy']:.3f} of {row['items']:,} right.")
+    harness = report.get("lm_eval", {})
+    for task, metrics in harness.get("tasks", {}).items():
+        named = ", ".join(f"{metric} {value:.3f}" for metric, value in metrics.items())
+        lines.append(f"{task} (lm-evaluation-harness {harness['version']}): {named}.")
     return "\n".join(lines)
 
 
