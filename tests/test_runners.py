@@ -55,12 +55,14 @@ def gathered(config: CorpusConfig) -> tuple[dict[str, str], set[int]]:
 
 def run_on(runner: str, sources: str, home: Path) -> tuple[dict[str, str], set[int]]:
     """The first half of the pipeline in a home of its own."""
-    from tasks.text.documentation_config import documentation
+    from tasks.text.config import CleanConfig
+    from tasks.text.rules_config import FineWebConfig, RepetitionConfig
 
+    made_up = CleanConfig(repetition=RepetitionConfig(enabled=False), fineweb=FineWebConfig(enabled=False))
     settings = RunConfig.model_validate({"task_runner": runner, "parts_at_once": 2})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODELMILL_HOME", str(home))
-        return gathered(CorpusConfig(name="placed", sources=[sources], clean=documentation(), run=settings))
+        return gathered(CorpusConfig(name="placed", sources=[sources], clean=made_up, run=settings))
 
 
 @pytest.fixture(scope="module")
