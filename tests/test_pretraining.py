@@ -155,6 +155,7 @@ pretrain.run_now(shards, tokenizer, TrainConfig.model_validate_json(sys.argv[3])
 
 
 @pytest.mark.parametrize("inputs", [32], indirect=True, ids=["packed"])
+@pytest.mark.slow
 def test_killed_with_its_whole_tree_it_ends_with_the_same_bytes(
     inputs: tuple[Artifact, Artifact], home: Path, tmp_path: Path
 ) -> None:
