@@ -37,14 +37,17 @@ class LocalStore:
         return self.root / kind / key
 
     def records_root(self) -> Path:
+        """The store's folder: each result record lies inside its artifact's."""
         return self.root
 
     def find(self, kind: str, key: str) -> Artifact | None:
+        """The artifact, if its manifest and all its files are there; anything less counts as absent."""
         folder = self.folder(kind, key)
         artifact = read_manifest(folder)
         return artifact if artifact is not None and is_whole(folder, artifact) else None
 
     def open(self, artifact: Artifact) -> Path:
+        """The artifact's own folder: nothing is copied; ArtifactMissingError where it is gone."""
         folder = self.folder(artifact.kind, artifact.key)
         if not is_whole(folder, artifact):
             raise ArtifactMissingError(
@@ -62,6 +65,7 @@ class LocalStore:
         resumable: bool = False,
         on_wait: Callable[[], None] = lambda: None,
     ) -> Artifact:
+        """Do the work in KEY.partial under a kernel lock, then rename; a second writer adopts the first's."""
         folder = self.folder(recipe.stage, recipe.key)
         with exclusive(self._lock(folder), on_wait):
             if (found := self.find(recipe.stage, recipe.key)) is not None:
@@ -113,14 +117,17 @@ class LocalStore:
         sync_folder(folder.parent)
 
     def artifacts(self, kind: str | None = None) -> Iterator[Artifact]:
+        """All committed artifacts (of one kind), read from their manifests."""
         pattern = f"{kind or '*'}/*/{MANIFEST}"
         found = [read_manifest(path.parent) for path in self.root.glob(pattern) if path.parent.suffix == ""]
         yield from sorted((a for a in found if a is not None), key=lambda a: (a.created, a.kind, a.key))
 
     def verify(self, artifact: Artifact) -> list[Damage]:
+        """Hash every file again and tell of those that differ from the manifest."""
         return damages(self.folder(artifact.kind, artifact.key), artifact)
 
     def remove(self, kind: str, key: str) -> None:
+        """Delete an artifact's folder, whole."""
         folder = self.folder(kind, key)
         with exclusive(self._lock(folder)), suppress(FileNotFoundError):
             (folder / MANIFEST).unlink(missing_ok=True)
@@ -136,6 +143,7 @@ class LocalStore:
         return self.root / NOTES / f"{name}.json"
 
     def read_note(self, name: str) -> dict[str, Any] | None:
+        """A note's values, or None where there is no such note."""
         try:
             value: dict[str, Any] = json.loads(self._note(name).read_bytes())
         except FileNotFoundError:
@@ -143,6 +151,7 @@ class LocalStore:
         return value
 
     def write_note(self, name: str, value: dict[str, Any], *, only_if_absent: bool = False) -> dict[str, Any]:
+        """Write by a temporary file and a rename (a link, if the first is to win); returns what is there."""
         path = self._note(name)
         draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
         write_synced(draft, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode())
@@ -157,8 +166,10 @@ class LocalStore:
         return self.read_note(name) or value
 
     def list_notes(self, folder: str) -> list[str]:
+        """Names of the notes in a folder, sorted."""
         names = (self.root / NOTES / folder).glob("[!.]*.json")
         return sorted(f"{folder}/{path.stem}" for path in names)
 
     def remove_note(self, name: str) -> None:
+        """Delete a note; one that is not there is no error."""
         self._note(name).unlink(missing_ok=True)

@@ -42,9 +42,11 @@ class ObjectStore:
         self._scratch = scratch() / hashlib.sha256(self.uri.encode()).hexdigest()[:16]
 
     def records_root(self) -> Path:
+        """A folder of the home: Prefect reads result records from a file system."""
         return home() / "records"
 
     def find(self, kind: str, key: str) -> Artifact | None:
+        """The artifact, if its manifest and all the objects that it names are there."""
         artifact = self._manifest(kind, key)
         if artifact is None:
             return None
@@ -54,6 +56,7 @@ class ObjectStore:
         return artifact if whole else None
 
     def open(self, artifact: Artifact) -> Path:
+        """A local copy of the artifact, fetched on first use; ArtifactMissingError where parts are gone."""
         folder = self._scratch / "copies" / artifact.kind / artifact.key
         with exclusive(folder.with_name(f"{folder.name}.lock")):
             if (local := read_manifest(folder)) is None or not is_whole(folder, local):
@@ -71,6 +74,7 @@ class ObjectStore:
         resumable: bool = False,
         on_wait: Callable[[], None] = lambda: None,
     ) -> Artifact:
+        """Work locally, upload under the attempt's own prefix, create the manifest last and exclusively."""
         partial = self._scratch / "partial" / recipe.stage / recipe.key
         with exclusive(partial.with_name(f"{partial.name}.lock"), on_wait):
             if (found := self.find(recipe.stage, recipe.key)) is not None:
@@ -111,11 +115,13 @@ class ObjectStore:
         return artifact.uri.removeprefix(self.uri).strip("/") + "/"
 
     def artifacts(self, kind: str | None = None) -> Iterator[Artifact]:
+        """All committed artifacts (of one kind), read from their manifests."""
         names = [name for name in self._sizes(f"{kind}/" if kind else "") if name.endswith(f"/{MANIFEST}")]
         found = [self._manifest(*name.split("/")[:2]) for name in names if name.count("/") == 2]
         yield from sorted((a for a in found if a is not None), key=lambda a: (a.created, a.kind, a.key))
 
     def verify(self, artifact: Artifact) -> list[Damage]:
+        """Fetch and hash every object again and tell of those that differ from the manifest."""
         found = []
         for part in artifact.parts:
             name = f"{self._prefix(artifact)}{part.name}"
@@ -131,6 +137,7 @@ class ObjectStore:
         return found
 
     def remove(self, kind: str, key: str) -> None:
+        """Delete the manifest first, so that the artifact is gone, then its objects."""
         prefix = f"{kind}/{key}/"
         with suppress(NotFoundError, FileNotFoundError):
             obstore.delete(self._objects, f"{prefix}{MANIFEST}")
@@ -140,6 +147,7 @@ class ObjectStore:
         shutil.rmtree(self._scratch / "copies" / kind / key, ignore_errors=True)
 
     def read_note(self, name: str) -> dict[str, Any] | None:
+        """A note's values, or None where there is no such note."""
         try:
             content = bytes(obstore.get(self._objects, f"{NOTES}/{name}.json").bytes())
         except (NotFoundError, FileNotFoundError):
@@ -148,6 +156,7 @@ class ObjectStore:
         return value
 
     def write_note(self, name: str, value: dict[str, Any], *, only_if_absent: bool = False) -> dict[str, Any]:
+        """Write one object, by a create-exclusive put where the first is to win; returns what is there."""
         content = json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode()
         mode: Literal["create", "overwrite"] = "create" if only_if_absent else "overwrite"
         with suppress(AlreadyExistsError):
@@ -155,10 +164,12 @@ class ObjectStore:
         return self.read_note(name) or value
 
     def list_notes(self, folder: str) -> list[str]:
+        """Names of the notes in a folder, sorted."""
         names = self._sizes(f"{NOTES}/{folder}/")
         return sorted(name.removeprefix(f"{NOTES}/").removesuffix(".json") for name in names)
 
     def remove_note(self, name: str) -> None:
+        """Delete a note; one that is not there is no error."""
         with suppress(NotFoundError, FileNotFoundError):
             obstore.delete(self._objects, f"{NOTES}/{name}.json")
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.block_features import Array, Hints, block_features
+from tasks.text.block_features import Hints, block_features
 from tasks.text.block_labels import words_of
+from tasks.text.block_measures import Array
 from tasks.text.block_model import WeightsError, choose, load_model
 from tasks.text.blocks import TAG_IDS, Blocks, read_blocks
 from tasks.text.markup import Markup

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.block_features import Array
+from tasks.text.block_measures import Array
 from tasks.text.block_tokens import Words
 
 Indices = NDArray[np.intp]

@@ -13,13 +13,20 @@ class PageLike(Protocol):
     """What of a record extraction needs; either ``content`` or ``text`` is set."""
 
     @property
-    def url(self) -> str: ...
+    def url(self) -> str:
+        """The page's address."""
+
     @property
-    def content(self) -> bytes | None: ...
+    def content(self) -> bytes | None:
+        """Its bytes as fetched, or None where ``text`` is set."""
+
     @property
-    def text(self) -> str | None: ...
+    def text(self) -> str | None:
+        """Ready text, or None where ``content`` is set."""
+
     @property
-    def charset(self) -> str: ...
+    def charset(self) -> str:
+        """The charset that the server stated; empty where it stated none."""
 
 
 def extract_page(page: PageLike, config: ExtractConfig) -> Extracted:

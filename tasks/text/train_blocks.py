@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.text.block_extract import FLOOR, join_blocks
-from tasks.text.block_features import Array, Hints, block_features
+from tasks.text.block_features import Hints, block_features
 from tasks.text.block_labels import ENOUGH, label_blocks, words_of
+from tasks.text.block_measures import Array
 from tasks.text.block_model import WEIGHTS, BlockModel, choose
 from tasks.text.block_tokens import Words
 from tasks.text.blocks import Blocks, read_blocks

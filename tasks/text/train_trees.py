@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.block_features import Array
+from tasks.text.block_measures import Array
 from tasks.text.block_model import BlockModel
 from tasks.text.block_tokens import Words
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.block_features import DEEPEST
+from tasks.text.block_measures import DEEPEST
 from tasks.text.block_tokens import Words, label_words, text_words
 from tasks.text.blocks import TAGS, Blocks
 

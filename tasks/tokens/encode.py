@@ -52,6 +52,7 @@ class Tokenizers:
         self._tokenizer = tokenizer
 
     def flat(self, texts: Sequence[str]) -> tuple[NDArray[np.integer], Offsets]:
+        """All texts' ids in one row, and the offset of each text and of the end (len(texts) + 1)."""
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         parts = [np.asarray(encoding.ids, dtype=np.uint32) for encoding in encodings]
         lengths = np.fromiter(map(len, parts), np.int64, len(parts))
@@ -70,6 +71,7 @@ class Fastokens:
         self._tokenizer: Any = fastokens.Tokenizer.from_json_str(tokenizer.to_str())
 
     def flat(self, texts: Sequence[str]) -> tuple[NDArray[np.integer], Offsets]:
+        """All texts' ids in one row, and the offset of each text and of the end (len(texts) + 1)."""
         ids, offsets = self._tokenizer.encode_batch_flat(list(texts), split_special_tokens=True)
         return np.frombuffer(ids, np.uint32), np.frombuffer(offsets, np.uint64).astype(np.int64)
 
