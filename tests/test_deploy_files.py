@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -48,22 +49,41 @@ def test_compose_keeps_to_the_compose_specification() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_docker_reads_the_compose_file_where_it_is_installed(tmp_path: Path) -> None:
-    docker = shutil.which("docker")
-    known = docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False)
-    if not known or known.returncode:
-        pytest.skip("docker compose is not on this machine")
-    environment = tmp_path / ".env"
-    environment.write_text((DEPLOY / "compose.env.example").read_text())
+def composed(*profile: str, environment: Path) -> "subprocess.CompletedProcess[str]":
+    """What Docker Compose makes of the file; reading needs no engine."""
+    program = Path(sys.executable).with_name("docker-compose")
     files = ["--env-file", environment, "--file", DEPLOY / "compose.yaml"]
-    done = subprocess.run(
-        [docker, "compose", *files, "config", "--quiet"],
+    return subprocess.run(
+        [program, *files, *profile, "config", "--format", "json"],
+        env={"PATH": os.environ["PATH"]},  # a variable that happens to be set here stands in for none
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+@pytest.mark.parametrize("profile", [(), ("--profile", "gpu")])
+def test_docker_compose_reads_the_file_with_the_example_settings(
+    profile: tuple[str, ...], compose: dict[str, Any]
+) -> None:
+    done = composed(*profile, environment=DEPLOY / "compose.env.example")
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # nothing left to warn of, such as a variable without a value
+    expected = {n for n, s in compose["services"].items() if profile or not s.get("profiles")}
+    made = json.loads(done.stdout)["services"]
+    assert set(made) == expected
+    assert ("gpu-worker" in made) == bool(profile)
+    for service in made.values():
+        if (build := service.get("build")) is not None:
+            assert (Path(build["context"]) / build["dockerfile"]).exists()
+
+
+def test_docker_compose_starts_nothing_without_passwords(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("")
+    done = composed(environment=tmp_path / ".env")
+    assert done.returncode != 0
+    assert "set it in deploy/.env" in done.stderr
 
 
 def test_every_image_is_pinned(compose: dict[str, Any]) -> None:
