@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
@@ -13,7 +15,23 @@ from storage.registry import CHAMPION, Change, connect, promote, resolve, rollba
 from storage.store import open_store
 from tasks.settings import StageConfig
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+ModelName = Annotated[
+    str,
+    Field(
+        title="Model name",
+        description="Name of the registered model.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+    ),
+]
+Reason = Annotated[
+    str,
+    Field(
+        title="Reason",
+        description="Kept with the change, 1 to 500 characters.",
+        min_length=1,
+        max_length=500,
+    ),
+]
 
 
 class DamagedStoreError(RuntimeError):
@@ -23,37 +41,21 @@ class DamagedStoreError(RuntimeError):
 class PromoteConfig(StageConfig):
     """Which version becomes champion, and why."""
 
-    name: str = Field(
-        "modelmill-tiny", title="Model name", description="Name of the registered model.", pattern=NAME
-    )
+    name: ModelName = "modelmill-tiny"
     version: str = Field(
         "",
         title="Version",
         description="Number of the version, such as 3. Empty takes the latest candidate.",
         pattern=r"^[0-9]*$",
     )
-    reason: str = Field(
-        "by hand",
-        title="Reason",
-        description="Kept with the change, 1 to 500 characters.",
-        min_length=1,
-        max_length=500,
-    )
+    reason: Reason = "by hand"
 
 
 class RollBackConfig(StageConfig):
     """Whose former champion comes back, and why."""
 
-    name: str = Field(
-        "modelmill-tiny", title="Model name", description="Name of the registered model.", pattern=NAME
-    )
-    reason: str = Field(
-        "by hand",
-        title="Reason",
-        description="Kept with the change, 1 to 500 characters.",
-        min_length=1,
-        max_length=500,
-    )
+    name: ModelName = "modelmill-tiny"
+    reason: Reason = "by hand"
 
 
 class UpkeepConfig(StageConfig):
