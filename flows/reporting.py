@@ -8,7 +8,7 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.funnel import funnel_rows
-from flows.run_report import write_page
+from flows.run_report import read_decision, write_page
 from flows.runs import Outcome
 from storage.artifacts import Artifact
 from storage.store import open_store
@@ -18,7 +18,7 @@ from tasks.journal import Journal
 def publish(name: str, journal: Journal, outcome: Outcome) -> None:
     """Create a whole run's Prefect artifacts, under keys that show their history, and its page."""
     show_funnel(name, journal)
-    show_evaluation(name, outcome.report)
+    show_evaluation(name, outcome.report, outcome.version)
     show_summary(name, journal, outcome.version, outcome.report)
     measures, samples = read_report(outcome.report)
     write_page(
@@ -45,10 +45,11 @@ def show_funnel(name: str, journal: Journal) -> None:
     )
 
 
-def show_evaluation(name: str, report: Artifact) -> None:
-    """A model's bits per byte beside the baselines', as a table."""
+def show_evaluation(name: str, report: Artifact, version: Artifact | None = None) -> None:
+    """A model's bits per byte beside the baselines' and the champion's, as a table."""
+    decision = read_decision(version) if version is not None else {}
     create_table_artifact(
-        evaluation_rows(read_report(report)[0]["bits_per_byte"]),
+        evaluation_rows(read_report(report)[0]["bits_per_byte"], decision),
         key=f"{_key(name)}-bits-per-byte",
         description="Bits per byte of held-out text, over all and by language; lower is better.",
     )
@@ -67,9 +68,14 @@ def read_report(report: Artifact) -> tuple[dict[str, Any], list[dict[str, Any]]]
     return measures, samples
 
 
-def evaluation_rows(bits_per_byte: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for the model and for each baseline: all, its interval, and each language."""
-    return [
+def evaluation_rows(
+    bits_per_byte: dict[str, Any], decision: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """A row for the model, for each baseline, and for the champion that the gate compared the model with.
+
+    Columns: all, its interval, and each language; of the champion those that were compared.
+    """
+    rows = [
         {
             "model": name,
             "all": f"{row['all']:.4f}",
@@ -78,6 +84,16 @@ def evaluation_rows(bits_per_byte: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for name, row in bits_per_byte.items()
     ]
+    return [*rows, *_champion_row(decision or {})]
+
+
+def _champion_row(decision: dict[str, Any]) -> list[dict[str, Any]]:
+    compared = decision.get("comparison")
+    if not compared:
+        return []
+    figures = {name.removeprefix("language "): f"{row['champion']:.4f}" for name, row in compared.items()
+               if name == "all" or name.startswith("language ")}  # fmt: skip
+    return [{"model": f"champion (version {decision['compared_with']})", "interval": "", **figures}]
 
 
 def summary_markdown(

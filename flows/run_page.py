@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -22,7 +21,8 @@ h1{font-size:1.5rem} h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px so
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 td,th{text-align:left;padding:.2rem .9rem .2rem 0;vertical-align:top} th{font-weight:600}
 td.n,th.n{text-align:right} .bar{background:#1f6fb2;height:.8rem;display:inline-block;min-width:1px}
-.lost{color:#a33} .dim{color:#666} pre,blockquote{white-space:pre-wrap;overflow-wrap:anywhere}
+.lost{color:#a33} .gain{color:#2a7a3a} .dim{color:#666}
+pre,blockquote{white-space:pre-wrap;overflow-wrap:anywhere}
 blockquote{margin:.6rem 0;padding:.2rem 1rem;border-left:3px solid #ccc} img{max-width:100%}
 """
 BAR_REM = 18
@@ -153,17 +153,31 @@ def _interval(low: float | None, high: float | None) -> str:
 
 
 def _comparison(decision: dict[str, Any]) -> str:
-    found = decision.get("comparison")
+    """The rules and what they found; then both models by slice, where there was a champion."""
     checks = [
         ("holds" if check["holds"] else "<span class=lost>fails</span>", escape(check["says"]))
         for check in decision.get("checks", [])
     ]
-    measured = (
-        f"<pre>{escape(json.dumps(found, indent=1, ensure_ascii=False))}</pre>"
-        if found
-        else "<p>There was no other champion to compare with.</p>"
-    )
-    return _table(("check", ""), checks) + measured
+    rules = "<h3>Rules</h3>" + _table(("", ""), checks) if checks else ""
+    found = decision.get("comparison")
+    if not found:
+        return "<p>There was no other champion to compare with.</p>" + rules
+    champion = f"version {decision['compared_with']}, the champion"
+    head = ("bits per byte", "documents", "this version", champion, "difference", "interval", "better in")
+    rows = [
+        (
+            escape(name),
+            f"{row['documents']:,}",
+            f"{row['challenger']:.4f}",
+            f"{row['champion']:.4f}",
+            f"<span class={'gain' if row['difference'] < 0 else 'lost'}>{row['difference']:+.4f}</span>",
+            f"{row['low']:+.4f} to {row['high']:+.4f}",
+            f"{row['probability']:.1%}",
+        )
+        for name, row in found.items()
+    ]
+    note = "<p class=dim>Better in: the share of resamples of the documents in which this version is.</p>"
+    return _table(head, rows, numbers=1) + note + rules
 
 
 def _picture(path: Path) -> str:

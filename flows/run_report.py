@@ -36,7 +36,13 @@ def write_page(
     measures: dict[str, Any],
     samples: Sequence[dict[str, Any]],
 ) -> Path:
-    """Write the page of a run that got to its end, and log it to the version's run in MLflow."""
+    """Write the page of a run that got to its end, and log it to the version's run in MLflow.
+
+    A version's page tells of the run that registered it: one that found it registered leaves it as it is.
+    """
+    path = page_of(version.stats)
+    if path.is_file() and all(entry.state == "cached" for entry in entries if entry.stage == "register"):
+        return path
     store = open_store()
     folder = store.open(version)
     text = run_page(
@@ -44,16 +50,21 @@ def write_page(
         version.stats,
         report=measures,
         samples=samples,
-        decision=json.loads((folder / DECISION).read_text(encoding="utf-8")),
+        decision=read_decision(version),
         lengths=_lengths(store, corpus),
         card=_text(folder / CARD),
         plots=sorted((folder / "plots").glob("*.png")),
     )
-    path = page_of(version.stats)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     connect().log_artifact(version.stats["run_id"], str(path), PLACE)
     return path
+
+
+def read_decision(version: Artifact) -> dict[str, Any]:
+    """The gate's decision of a registration's artifact, with every rule and the comparison."""
+    decision: dict[str, Any] = json.loads((open_store().open(version) / DECISION).read_text(encoding="utf-8"))
+    return decision
 
 
 def _text(path: Path) -> str:

@@ -59,11 +59,12 @@ def evaluate_model(config: EvaluationConfig) -> dict[str, str]:
     heldout, scope = parent(shards, "hold_out"), scope_of(model, config.name)
     with keeping(Journal()) as journal, remember(config.name, scope, config, journal), placed(config.run):
         report = evaluate(model, shards, heldout, config.evaluate)
-        show_evaluation(config.name, report)
         if not config.into_registry:
+            show_evaluation(config.name, report)
             return {"report": f"{report.kind}/{report.key}"}
         version = register(config.name, model, report, shards, config.registry, registry.identity())
         announce_registration(journal)
+        show_evaluation(config.name, report, version)
         show_summary(config.name, journal, version, report)
     return {
         "report": f"{report.kind}/{report.key}",

@@ -57,15 +57,16 @@ def register(
     client = registry.connect()
     case = Case(run, client, name, model, report, shards, config)
     version = case.registered()
-    verdict, aliases = case.decide(version)
+    verdict, aliases, champion = case.decide(version)
     decision = {
         "name": name,
         "version": version,
         "aliases": aliases,
         "decision": verdict.decision,
         "reasons": verdict.reasons,
+        "compared_with": champion,
     }
-    case.record(version, verdict)
+    case.record(version, verdict, champion)
     text = json.dumps({**decision, **verdict.as_json()}, ensure_ascii=False, indent=1)
     (run.path / DECISION).write_text(text + "\n", encoding="utf-8")
     for line in verdict.reasons:
@@ -186,8 +187,11 @@ class Case:
                 description=card.partition("\n# ")[2].partition("\n\n")[2].partition("\n\n")[0],
             )
 
-    def decide(self, version: str) -> tuple[Verdict, list[str]]:
-        """Ask the gate, and change the aliases as it says; again where the champion changes meanwhile."""
+    def decide(self, version: str) -> tuple[Verdict, list[str], str]:
+        """Ask the gate, and change the aliases as it says; again where the champion changes meanwhile.
+
+        Returns the verdict, the version's aliases, and the champion that it was compared with (or nothing).
+        """
         for _ in range(ATTEMPTS):
             champion = registry.version_of(self.client, self.name, registry.CHAMPION)
             own = champion is not None and str(champion.version) == version
@@ -197,7 +201,7 @@ class Case:
             except registry.ChampionChangedError as error:
                 self.run.log.info("%s", error)
                 continue
-            return verdict, aliases
+            return verdict, aliases, str(champion.version) if verdict.comparison and champion else ""
         raise registry.ChampionChangedError(
             f"models:/{self.name}: the champion changed {ATTEMPTS} times while version {version} was being "
             f"compared; run again"
@@ -243,7 +247,7 @@ class Case:
             self.client.log_artifact(champion.run_id, str(path), self.documents_place.rpartition("/")[0])
         return columns
 
-    def record(self, version: str, verdict: Verdict) -> None:
+    def record(self, version: str, verdict: Verdict, champion: str) -> None:
         """Write the decision where people look for it: on the version and its run."""
         run_id = self.run_id(version)
         reasons = "; ".join(verdict.reasons)[:4900]
@@ -252,6 +256,12 @@ class Case:
             self.client.set_tag(run_id, registry.TAG + key, value)
         self.client.set_tag(run_id, REGISTRATION, self.registration)
         self.client.log_dict(run_id, verdict.as_json(), f"evaluation/{DECISION}")
+        if verdict.comparison:
+            from tasks.evals.plots import plot_comparison
+
+            picture = self.run.path / "plots" / "against_the_champion.png"
+            plot_comparison(verdict.comparison, champion, picture)
+            self.client.log_artifact(run_id, str(picture), "plots")
         self.client.set_terminated(run_id)
 
 

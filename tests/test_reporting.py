@@ -1,8 +1,13 @@
 """What a run shows in Prefect when it is over."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flows.reporting import evaluation_rows, summary_markdown
+from flows.run_page import run_page
+from flows.run_report import page_of, write_page
 from tasks.journal import Entry, Journal
 
 BITS = {
@@ -36,6 +41,60 @@ def test_a_table_has_a_name_for_every_column() -> None:
     figures = {"all": "1.5000", "interval": "1.4000 to 1.6000", "en": "1.4000", "zh": "1.9000"}
     assert rows[0] == {"model": "model", **figures}
     assert all(name for row in rows for name in row)
+
+
+def compared(challenger: float, champion: float) -> dict[str, float]:
+    difference = challenger - champion
+    return {
+        "challenger": challenger, "champion": champion, "difference": difference, "low": difference - 0.125,
+        "high": difference + 0.125, "probability": 0.99, "documents": 1200,
+    }  # fmt: skip
+
+
+DECISION = {
+    "checks": [{"holds": False, "says": "language zh: 1.9 against <1.8>"}],
+    "comparison": {
+        "all": compared(1.5, 1.75),
+        "language zh": compared(2.0, 1.75),
+        "domain a.org": compared(1, 2),
+    },
+    "compared_with": "2",
+}
+
+
+def test_the_champion_that_the_gate_compared_with_is_a_row_of_the_table() -> None:
+    row = evaluation_rows(BITS, DECISION)[-1]
+    assert row == {"model": "champion (version 2)", "interval": "", "all": "1.7500", "zh": "1.7500"}
+
+
+def run_html(decision: dict[str, Any]) -> str:
+    bits = {name: {**row, "slices": []} for name, row in BITS.items()}
+    stats = {**Version().stats, "aliases": ["champion"]}
+    return run_page(
+        [Entry("clean", "a.warc", "completed", 0.1)], stats, report={"bits_per_byte": bits}, samples=[],
+        decision=decision, lengths=np.array([300, 700]), card="", plots=[],
+    )  # fmt: skip
+
+
+def test_the_page_holds_both_models_by_slice_and_what_each_rule_found() -> None:
+    page = run_html(DECISION)
+    assert "version 2, the champion" in page
+    assert "<td>language zh</td><td class=n>1,200</td><td class=n>2.0000</td><td class=n>1.7500</td>" in page
+    assert "<span class=lost>+0.2500</span></td><td class=n>+0.1250 to +0.3750</td>" in page
+    assert "<span class=gain>-0.2500</span>" in page
+    assert "against &lt;1.8&gt;" in page
+    assert "no other champion" in run_html({"checks": [], "comparison": {}, "compared_with": ""})
+
+
+def test_a_run_that_found_its_version_registered_leaves_the_versions_page(home: Path) -> None:
+    version: Any = Version()
+    page = page_of(version.stats)
+    page.parent.mkdir(parents=True)
+    page.write_text("of the run that registered it", encoding="utf-8")
+    entries = [Entry("pretrain", "", "cached", 0.1), Entry("register", "", "cached", 0.1)]
+    nothing: Any = None
+    assert write_page(entries, corpus=nothing, version=version, measures={}, samples=[]) == page
+    assert page.read_text(encoding="utf-8") == "of the run that registered it"
 
 
 def test_the_summary_says_what_was_decided_and_why() -> None:

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation, as PNG files: bits per byte by slice with their intervals, and the curve."""
+"""Pictures of an evaluation, as PNG files: bits per byte by slice, against the champion's, and the curve."""
 
 from __future__ import annotations
 
@@ -42,6 +42,27 @@ def plot_slices(report: Mapping[str, Any], path: Path) -> None:
             )
     axes.set_yticks(places, [_plain(name) for name in names])
     axes.set_xlabel("bits per byte on held-out text (lower is better)")
+    _save(figure, path)
+
+
+def plot_comparison(comparison: Mapping[str, Mapping[str, float]], champion: str, path: Path) -> None:
+    """This model's figure beside the champion's, over all text and in each slice that was compared.
+
+    ``comparison`` is a verdict's: by slice, ``challenger`` and ``champion`` in bits per byte. ``champion``
+    is its version, for the legend.
+    """
+    rows = list(comparison.items())[:MOST_BARS]
+    figure = _figure(0.32 * len(rows) + 1.6)
+    axes = figure.subplots()
+    places = list(range(len(rows)))[::-1]
+    ours, theirs = ([row[side] for _, row in rows] for side in ("challenger", "champion"))
+    axes.hlines(places, ours, theirs, color=GREY, linewidth=1)
+    axes.plot(theirs, places, "o", color=GREY, label=f"champion, version {champion}")
+    axes.plot(ours, places, "o", color=ACCENT, label="this version")
+    axes.set_yticks(places, [_plain(name) for name, _ in rows])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlabel("bits per byte on held-out text (lower is better)")
+    figure.legend(frameon=False, loc="outside upper right", ncols=2)
     _save(figure, path)
 
 
