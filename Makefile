@@ -3,6 +3,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Where it is set, every process would compile every module that it imports anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run up test check bench clean
 

@@ -23,11 +23,15 @@ if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
 fi
 
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-echo "Installing modelmill and what it needs into $venv (two to three minutes the first time) …"
+echo "Installing modelmill and what it needs into $venv (a minute or two the first time) …"
 log=$venv/setup.log
+# The pip that comes with Python takes three times as long to find out what is needed.
 # Byte code is compiled when a module is first imported: most of the installed modules never are.
-if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-compile \
-    --constraint constraints.txt --editable "$what" >"$log" 2>&1; then
+pip_install() {
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-compile \
+        --constraint constraints.txt "$@"
+}
+if ! { pip_install pip && pip_install --editable "$what"; } >"$log" 2>&1; then
     tail -n 15 "$log" >&2
     echo "The installation failed; the lines above say why (all of them: $log)." >&2
     echo "It needs the Python package index, or a mirror of it that pip is configured to use, and 3 GB of disk." >&2
