@@ -92,8 +92,7 @@ class GPT2:
         loaded = load_file(folder / "model.safetensors", device=str(device))
         tensors = {name.removeprefix("transformer."): value.to(dtype) for name, value in loaded.items()}
         self.embedding, self.positions = tensors["wte.weight"], tensors["wpe.weight"]
-        # For one row five times as fast as the other way round.
-        self.head_CV = self.embedding.t().contiguous()
+        self.head_CV = self.embedding.t().contiguous()  # for one row five times as fast as the other way
         self.norm = (tensors["ln_f.weight"], tensors["ln_f.bias"])
         self.blocks = [_block(tensors, f"h.{i}.") for i in range(self.layers)]
 
@@ -128,7 +127,10 @@ class GPT2:
     @torch.inference_mode()
     def logits(self, x_BTC: Tensor) -> Tensor:
         """Logits of the next token in float32, (B, T, V)."""
-        return (F.layer_norm(x_BTC, (self.width,), *self.norm) @ self.head_CV).float()
+        rows_NC = F.layer_norm(x_BTC, (self.width,), *self.norm).flatten(0, 1)
+        if len(rows_NC) == 1:  # of several rows, threads share the vocabulary out better than the rows
+            return (rows_NC @ self.head_CV).float()[None]
+        return (self.embedding @ rows_NC.t()).t().float().view(*x_BTC.shape[:2], -1)
 
 
 def _block(tensors: dict[str, Tensor], prefix: str) -> dict[str, tuple[Tensor, Tensor]]:
@@ -222,16 +224,14 @@ class _Decoding:
         self, owner: TextGenerator, ids: list[list[int]], seeds: list[int], options: Options
     ) -> None:
         self.owner, self.model, self.options = owner, owner.model, options
-        longest = max(len(row) for row in ids)
-        device = self.model.device
+        longest, device = max(len(row) for row in ids), self.model.device
         self.pads_B = torch.tensor([longest - len(row) for row in ids], device=device)
         self.tokens_BT = torch.tensor([[0] * (longest - len(row)) + row for row in ids], device=device)
         self.cache = self.model.cache(len(ids), min(longest + options.max_new_tokens, self.model.context))
         self.new: list[list[int]] = [[] for _ in ids]
         draws = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.draws_BN = torch.stack([torch.rand(options.max_new_tokens, generator=g) for g in draws]).to(
-            device
-        )
+        drawn = [torch.rand(options.max_new_tokens, generator=draw) for draw in draws]
+        self.draws_BN = torch.stack(drawn).to(device)
         # Tokens at the end in which a stop string that has just been completed must lie.
         self.tail = max((len(text.encode()) for text in options.stop), default=0) + 4
 
@@ -326,9 +326,9 @@ class _Predict:
             options, prompts = Options.read(params), _strings(model_input)
         except ValueError as error:  # a server answers this with 400 and the sentence
             raise MlflowException.invalid_parameter_value(str(error)) from error
-        if options.task == "score":
-            return [self.generator.score(prompt) for prompt in prompts]
-        return self.generator.generate(prompts, options)
+        if options.task == "generate":
+            return self.generator.generate(prompts, options)
+        return [self.generator.score(prompt) for prompt in prompts]
 
     def predict_stream(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """The continuation of one prompt, piece by piece."""
