@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -71,6 +72,30 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
         with prefect_test_harness(server_startup_timeout=300):
             yield
+
+
+@pytest.fixture(scope="session")
+def new_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Call with a folder that is not there to make it a home whose Prefect database has its tables.
+
+    Prefect makes them by the hundred migrations of its history, a good ten seconds for each database.
+    """
+    made = tmp_path_factory.mktemp("migrated")
+    database = made / "prefect.db"
+    settings = {
+        "PREFECT_HOME": str(made),
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
+    }
+
+    def make(home: Path) -> Path:
+        if not database.exists():
+            command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+            subprocess.run(command, check=True, env=os.environ | settings, stdout=subprocess.DEVNULL)
+        (home / "prefect").mkdir(parents=True)
+        shutil.copy(database, home / "prefect/prefect.db")
+        return home
+
+    return make
 
 
 @pytest.fixture
@@ -282,10 +307,12 @@ def stack_starter() -> Callable[..., RunningStack]:
 
 
 @pytest.fixture(scope="session")
-def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def running_stack(
+    tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Path]
+) -> Iterator[RunningStack]:
     """One stack for every test that looks at one."""
     soon = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2"}
-    stack = start_stack(tmp_path_factory.mktemp("stack") / "home", **soon)
+    stack = start_stack(new_home(tmp_path_factory.mktemp("stack") / "home"), **soon)
     yield stack
     stack.process.terminate()
     stack.process.wait(60)

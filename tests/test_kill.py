@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -70,10 +71,12 @@ def model_digest(home: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_run_killed_again_and_again_makes_the_same_model(tmp_path: Path) -> None:
+def test_a_run_killed_again_and_again_makes_the_same_model(
+    tmp_path: Path, new_home: Callable[[Path], Path]
+) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(CONFIG))
-    calm, wild = tmp_path / "calm", tmp_path / "wild"
+    calm, wild = new_home(tmp_path / "calm"), new_home(tmp_path / "wild")
 
     began = time.monotonic()
     assert start(calm, config).wait() == 0, (tmp_path / "calm.log").read_text()
