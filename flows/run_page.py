@@ -55,7 +55,7 @@ def run_page(
         _section("Against the champion", _comparison(decision)),
         _section("Pictures", "".join(_picture(path) for path in plots)),
         _section("Samples", "".join(_sample(sample) for sample in samples)),
-        _section("Model card", f"<pre>{escape(card)}</pre>"),
+        _section("Model card", f"<details><summary>README.md</summary><pre>{escape(card)}</pre></details>"),
     ]
     head = f"<meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
@@ -166,7 +166,7 @@ def _comparison(decision: dict[str, Any]) -> str:
     head = ("bits per byte", "documents", "this version", champion, "difference", "interval", "better in")
     rows = [
         (
-            escape(name),
+            escape(name) + ("" if row["judged"] else " <span class=dim>(too few to judge)</span>"),
             f"{row['documents']:,}",
             f"{row['challenger']:.4f}",
             f"{row['champion']:.4f}",

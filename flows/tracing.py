@@ -65,7 +65,7 @@ def ancestors(store: Store, roots: Iterable[Artifact]) -> list[Artifact]:
 
 
 def fates(store: Store, artifacts: Iterable[Artifact], column: Column, value: str) -> Iterator[Fate]:
-    """What each artifact says of the documents whose ``column`` is ``value``: kept, dropped, in tokens."""
+    """What each artifact says of a page, or of a host and those below it: kept, dropped, in tokens."""
     with duckdb.connect() as connection:
         for artifact in artifacts:
             names = [part.name for part in artifact.parts]
@@ -93,10 +93,12 @@ def _in_parquet(
         if not files:
             continue
         wanted = ["doc_id", "url", *extra]
+        meant = "url = $value" if column == "url" else "(domain = $value OR ends_with(domain, '.' || $value))"
         query = (
-            f"SELECT filename, {', '.join(wanted)} FROM read_parquet(?, filename = true) WHERE {column} = ?"
+            f"SELECT filename, {', '.join(wanted)} FROM read_parquet($files, filename = true) WHERE {meant}"
         )
-        for name, *row in connection.execute(f"{query} LIMIT {MOST_ROWS}", [files, value]).fetchall():
+        asked = {"files": files, "value": value}
+        for name, *row in connection.execute(f"{query} LIMIT {MOST_ROWS}", asked).fetchall():
             fields = {key: item for key, item in zip(wanted, row, strict=True) if item is not None}
             stage, part = fields.pop("stage", artifact.kind), str(Path(name).relative_to(folder))
             yield Fate(stage=stage, artifact=_place(artifact), outcome=outcome, part=part, **fields)  # type: ignore[arg-type]
@@ -118,9 +120,9 @@ def _in_batch(
     if column == "url":
         mask = pc.equal(urls, value)
     else:
-        mask = pc.match_substring_regex(
-            urls, rf"^[a-zA-Z][\w+.-]*://([^/@]*@)?{_quoted(value)}(:\d+)?([/?#]|$)"
-        )
+        host = rf"([^/?#@:]*\.)?{_quoted(value)}"
+        pattern = rf"^[a-z][\w+.-]*://([^/@]*@)?{host}(:\d+)?([/?#]|$)"
+        mask = pc.match_substring_regex(urls, pattern, ignore_case=True)
     offsets = batch.column("input_ids").offsets
     for row in pc.indices_nonzero(mask).to_pylist()[:MOST_ROWS]:
         first, end = offsets[row].as_py(), offsets[row + 1].as_py()

@@ -183,7 +183,7 @@ class Case:
                 folder=folder,
                 code=Path(pyfunc_model.__file__),
                 prompt=self.evaluation.samples.prompts[0],
-                tags={**tags, REGISTRATION: self.registration},
+                tags={**facts_of.without_manifests(tags), REGISTRATION: self.registration},
                 description=card.partition("\n# ")[2].partition("\n\n")[2].partition("\n\n")[0],
             )
 

@@ -18,6 +18,8 @@ ORDER = (
     "fetch", "ingest", "clean", "deduplicate", "hold_out", "exclude", "train_tokenizer", "tokenize",
     "pretrain", "evaluate",
 )  # fmt: skip
+MANIFEST = f"{TAG}manifest."
+"""Of a tag, before the kind of the artifacts whose digests it holds."""
 FUNNEL = ("ingest", "clean", "deduplicate", "tokenize")
 
 
@@ -81,8 +83,13 @@ def tags(
     }
     for kind in dict.fromkeys(artifact.kind for artifact in artifacts):
         digests = [artifact.digest[:16] for artifact in artifacts if artifact.kind == kind]
-        found[f"{TAG}manifest.{kind}"] = ",".join(digests)[:4900]
+        found[MANIFEST + kind] = ",".join(digests)[:4900]
     return {name: value for name, value in found.items() if value}
+
+
+def without_manifests(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags but the manifests' digests: the run has them, and a version's page a line for each tag."""
+    return {name: value for name, value in tags.items() if not name.startswith(MANIFEST)}
 
 
 def git_commit() -> str:

@@ -154,6 +154,13 @@ def test_slices_and_intervals_cover_every_document() -> None:
     assert json.dumps(report)
 
 
+def test_slices_by_length_go_from_short_to_long() -> None:
+    texts = [{"doc_id": str(size), "text": "x" * size} for size in (20_000, 100, 5_000, 2_000)]
+    found = slices(choose(texts, HeldOutConfig()), domains=2)
+    names = [name for kind, name in found if kind == "length"]
+    assert names == ["under 1 kB", "1 to 4 kB", "4 to 16 kB", "over 16 kB"]
+
+
 def test_the_choice_is_a_sample_by_hash_within_the_limits() -> None:
     texts = [{"doc_id": f"{i * 7919 % 100:02d}", "text": "字" * 500} for i in range(100)]
     config = HeldOutConfig(max_documents=10, max_document_kilobytes=1, max_megabytes=0.006)

@@ -155,3 +155,10 @@ def test_the_order_of_documents_does_not_matter() -> None:
     shuffled = {name: values[::-1] for name, values in champion.items()}
     challenger = documents(1.99)
     assert decide(challenger, shuffled).comparison == decide(challenger, champion).comparison
+
+
+def test_a_slice_too_small_to_be_judged_is_compared_all_the_same() -> None:
+    verdict = decide(documents(1.9, zh=2.3), documents(2.0), slices=["language"], slice_documents=30)
+    assert verdict.comparison["language zh"]["difference"] > 0.2
+    assert [row["judged"] for row in verdict.comparison.values()] == [True, True, False]
+    assert "no worse in language zh" not in {check.rule for check in verdict.checks}

@@ -47,7 +47,7 @@ def compared(challenger: float, champion: float) -> dict[str, float]:
     difference = challenger - champion
     return {
         "challenger": challenger, "champion": champion, "difference": difference, "low": difference - 0.125,
-        "high": difference + 0.125, "probability": 0.99, "documents": 1200,
+        "high": difference + 0.125, "probability": 0.99, "documents": 1200, "judged": champion != 2,
     }  # fmt: skip
 
 
@@ -81,6 +81,7 @@ def test_the_page_holds_both_models_by_slice_and_what_each_rule_found() -> None:
     assert "version 2, the champion" in page
     assert "<td>language zh</td><td class=n>1,200</td><td class=n>2.0000</td><td class=n>1.7500</td>" in page
     assert "<span class=lost>+0.2500</span></td><td class=n>+0.1250 to +0.3750</td>" in page
+    assert "<td>domain a.org <span class=dim>(too few to judge)</span></td>" in page
     assert "<span class=gain>-0.2500</span>" in page
     assert "against &lt;1.8&gt;" in page
     assert "no other champion" in run_html({"checks": [], "comparison": {}, "compared_with": ""})

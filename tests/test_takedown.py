@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.loading import check
 from flows.takedowns import _tokens, held_out_without_taken_down, without_taken_down
+from flows.tracing import fates
 from storage.artifacts import Artifact, Recipe
 from storage.documents import PartWriter, read_rows
 from storage.schemas import DOCUMENTS, SIGNATURES
@@ -78,6 +79,8 @@ def test_only_the_part_that_held_it_is_made_again(parts: list[Artifact]) -> None
     rejects = list(read_rows(folder / "rejects.parquet"))
     assert len(rejects) == left.stats["reasons"]["taken_down"] == 5
     assert {row["reason"] for row in rejects} == {"taken_down"}
+    traced = [fate.outcome for fate in fates(store, [parts[1], left], "domain", "b.example")]
+    assert traced == ["present"] * 5 + ["dropped"] * 5
     assert all("b.example" not in row["excerpt"] for row in rejects)
 
 
@@ -133,6 +136,8 @@ def test_documents_and_tokens_that_were_trained_on_are_counted(home: Path) -> No
     assert _tokens(open_store(), shards, "domain b.example") == (2, 7)
     assert _tokens(open_store(), shards, "url https://a.example/1") == (1, 2)
     assert _tokens(open_store(), shards, "domain c.example") == (0, 0)
+    traced = [fate.url for fate in fates(open_store(), [shards], "domain", "b.example")]
+    assert traced == urls[1:3], "what is traced is what would be taken down"
 
 
 def test_the_command_says_what_it_did_and_what_is_wrong(home: Path) -> None:

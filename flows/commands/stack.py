@@ -90,12 +90,15 @@ def _prepare() -> None:
 
 
 def _welcome(options: StackOptions, seconds: float) -> str:
-    """Where everything is; addresses stay whole in a narrow terminal, so that they can be clicked."""
+    """Where everything is; addresses stay whole in a narrow terminal, so that they can be clicked.
+
+    The first is the page with the one thing to click: Prefect's own first page has nothing of it.
+    """
     lines = [
         f"\n[green]Ready[/] in {seconds:.1f} s. Ctrl-C stops everything.\n",
-        f"Prefect  [bold]{options.prefect_ui}[/]  runs, schedules, logs",
-        f"MLflow   [bold]{options.mlflow_ui}[/]  models, metrics, curves",
-        f"\nNext     Run → Quick run on  [bold]{_first_click(options)}[/]\n",
+        f"Start here  [bold]{_first_click(options)}[/]  Run → Quick run",
+        f"Prefect     [bold]{options.prefect_ui}[/]  runs, schedules, logs",
+        f"MLflow      [bold]{options.mlflow_ui}[/]  models, metrics, curves\n",
     ]
     return "\n".join(lines)
 

@@ -17,8 +17,13 @@ from storage.store import Store, open_store
 
 
 def lineage_command(console: Console, model: str, *, url: str, domain: str, as_json: bool) -> None:
-    """Print the tree of artifacts behind a model, or what became of a page or a domain on its way there."""
+    """Print the tree of artifacts behind a model, or what became of a page or a domain on its way there.
+
+    Raises TakedownError where the domain is no host.
+    """
     prepare()
+    from tasks.web.takedown import rule
+
     store, artifact = open_store(), find_artifact(model)
     if not (url or domain):
         if as_json:
@@ -26,7 +31,7 @@ def lineage_command(console: Console, model: str, *, url: str, domain: str, as_j
         else:
             console.print(show.lineage_tree(store, artifact))
         return
-    column, value = ("url", url) if url else ("domain", domain)
+    column, value = ("url", url) if url else ("domain", rule("domain", domain).removeprefix("domain "))
     found = list(fates(store, ancestors(store, [artifact]), column, value))  # type: ignore[arg-type]
     _print(console, found, value, as_json=as_json)
 

@@ -21,6 +21,8 @@ from tasks.evals.bootstrap import compare
 from tasks.evals.config import BootstrapConfig, GatePolicy
 from tasks.evals.held_out import EvaluationError
 
+SHOWN_DOCUMENTS = 5
+"""A slice of so many documents is compared for people to see, though too small to be judged by itself."""
 Decision = Literal["promoted", "candidate", "refused"]
 Columns = Mapping[str, Sequence[Any]]
 """The columns of per_document.parquet: doc_id, language, domain, length, bytes, bits."""
@@ -154,18 +156,19 @@ def _minimal_pairs(pairs: Mapping[str, Any], policy: GatePolicy) -> list[Check]:
 def _comparison(
     challenger: Columns, champion: Columns, policy: GatePolicy, bootstrap: BootstrapConfig
 ) -> dict[str, Any]:
-    """Paired comparison over all documents and by each slice that is judged by itself."""
+    """Paired comparison over all documents and by slice; ``judged`` where it has enough of them."""
     ours, theirs, sizes = _aligned(challenger, champion)
     everything = np.arange(len(sizes))
     found: dict[str, Any] = {
-        "all": _paired(ours, theirs, sizes, everything, policy.margin, policy, bootstrap)
+        "all": {**_paired(ours, theirs, sizes, everything, policy.margin, policy, bootstrap), "judged": True}
     }
     for kind in policy.slices:
         names = np.array(list(challenger[kind]), dtype=object)
         for name in sorted(set(names)):
             index = np.flatnonzero(names == name)
-            if len(index) >= policy.slice_documents:
-                found[f"{kind} {name}"] = _paired(ours, theirs, sizes, index, 0.0, policy, bootstrap)
+            if len(index) >= min(SHOWN_DOCUMENTS, policy.slice_documents):
+                row = _paired(ours, theirs, sizes, index, 0.0, policy, bootstrap)
+                found[f"{kind} {name}"] = {**row, "judged": len(index) >= policy.slice_documents}
     return found
 
 
@@ -231,7 +234,7 @@ def _too_few(found: int, wanted: int) -> Check:
 def _no_worse(comparison: Mapping[str, Any], policy: GatePolicy) -> list[Check]:
     checks = []
     for name, row in comparison.items():
-        if name == "all":
+        if name == "all" or not row["judged"]:
             continue
         holds = row["difference"] <= policy.slice_tolerance
         says = (

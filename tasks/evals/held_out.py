@@ -84,7 +84,7 @@ def length_class(size: int) -> str:
 def slices(documents: list[Document], domains: int) -> dict[tuple[str, str], list[int]]:
     """Indices of the documents in each slice, named ("language" | "domain" | "length", value).
 
-    Only the ``domains`` domains with the most text are slices.
+    Only the ``domains`` domains with the most text are slices. Sorted by name, lengths from short to long.
     """
     sizes: Counter[str] = Counter()
     for document in documents:
@@ -96,4 +96,6 @@ def slices(documents: list[Document], domains: int) -> dict[tuple[str, str], lis
         found.setdefault(("length", document.length), []).append(index)
         if document.domain in largest:
             found.setdefault(("domain", document.domain), []).append(index)
-    return dict(sorted(found.items()))
+    lengths = [*(name for _limit, name in LENGTHS), LONGEST]
+    order = {("length", name): place for place, name in enumerate(lengths)}
+    return dict(sorted(found.items(), key=lambda item: (item[0][0], order.get(item[0], 0), item[0][1])))

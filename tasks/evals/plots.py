@@ -68,6 +68,8 @@ def plot_comparison(comparison: Mapping[str, Mapping[str, float]], champion: str
 
 def plot_curve(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Training loss and, where measured, held-out loss over the tokens trained on."""
+    from matplotlib.ticker import EngFormatter
+
     figure = _figure(3.6)
     axes = figure.subplots()
     axes.plot(
@@ -83,6 +85,7 @@ def plot_curve(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             markersize=3,
             label="held-out",
         )
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("tokens trained on")
     axes.set_ylabel("loss, nats a token")
     axes.legend(frameon=False)
