@@ -233,7 +233,10 @@ class Stack:
 
     def _await_end(self, children: list[Child], grace_s: float) -> None:
         deadline = time.monotonic() + grace_s
-        while any(child.running for child in children) and time.monotonic() < deadline and self.signals < 2:
+        while (late := [c.service.name for c in children if c.running]) and self.signals < 2:
+            if time.monotonic() > deadline:
+                self.say(f"{', '.join(late)} did not end within {grace_s:.0f} s and will be killed")
+                return
             time.sleep(POLL_S)
 
     def _become(self, phase: Phase) -> None:
