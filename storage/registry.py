@@ -36,7 +36,11 @@ CLAIM, HISTORY = TAG + "champion_claim", TAG + "champion_history"
 REPLACED = TAG + "replaced"
 HISTORY_KEPT = 12
 SQLITE = "sqlite:///"
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 """Settings of MLflow that are filled in where the environment says nothing."""
 ARTIFACT_TAGS = ("model_artifact", "report_artifact", "shards_artifact")
 
