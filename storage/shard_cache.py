@@ -21,7 +21,18 @@ import obstore
 from obstore.exceptions import NotFoundError
 
 from storage.errors import ArtifactDamagedError, ArtifactMissingError
-from storage.token_shards import INDEX, Ids, ShardInfo, ShardView, TokenIndex, digest_ids, open_shard
+from storage.token_shards import (
+    INDEX,
+    Ids,
+    PackingPlan,
+    PlanInfo,
+    ShardInfo,
+    ShardView,
+    TokenIndex,
+    digest_ids,
+    open_plan,
+    open_shard,
+)
 
 CHUNK_BYTES = 8 * 2**20
 DOWNLOADS = 4
@@ -74,8 +85,17 @@ class ShardCache:
             if not here:
                 self._start(info)
 
+    def plan(self, info: PlanInfo) -> PackingPlan:
+        """A packing plan; beside its shards it is small, and not counted."""
+        place = self._place(info.name)
+        place.write_bytes(self._get(info.name))
+        try:
+            return open_plan(place)  # mapped: it stays readable without its name
+        finally:
+            place.unlink()
+
     def held(self) -> int:
-        """Bytes in the folder."""
+        """Bytes of shards in the folder."""
         with self._lock:
             return sum(self._sizes.values())
 
@@ -145,7 +165,7 @@ class ShardCache:
         try:
             return bytes(obstore.get(self._objects, name).bytes())
         except (NotFoundError, FileNotFoundError) as error:
-            raise ArtifactMissingError(f"{self.uri} has no {name}: it holds no tokens") from error
+            raise ArtifactMissingError(f"{self.uri} has no {name}: tokenize again") from error
 
 
 class RemoteShard:
@@ -179,6 +199,15 @@ class RemoteSet:
     def group(self, name: str) -> list[RemoteShard]:
         """The training shards of one group of the mixture."""
         return [RemoteShard(self.cache, info) for info in self.index.shards if info.group == name]
+
+    @property
+    def held_out(self) -> RemoteShard | None:
+        """The held-out shard, if the set has one."""
+        return RemoteShard(self.cache, self.index.held_out) if self.index.held_out else None
+
+    def plan(self, info: PlanInfo) -> PackingPlan:
+        """The packing plan of one group."""
+        return self.cache.plan(info)
 
     def prefetch(self, upcoming: Iterable[tuple[int, int]]) -> None:
         """Begin to fetch (group, shard) pairs, such as a loader's ``upcoming`` gives."""

@@ -53,6 +53,8 @@ FEATURES = {
 """As datasets writes them."""
 
 Ids = NDArray[np.uint16]
+PackingPlan = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]
+"""Where each sequence's pieces start, how long they are, and the pieces' offsets by sequence."""
 
 
 class ShardInfo(BaseModel):
@@ -254,7 +256,7 @@ def write_plan(
         writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=PLAN))
 
 
-def open_plan(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+def open_plan(path: Path) -> PackingPlan:
     """A packing plan's starts, lengths and offsets, mapped; raises as :func:`open_shard`."""
     starts, lengths = (_open_batch(path).column(name) for name in ("starts", "lengths"))
     return starts.values.to_numpy(), lengths.values.to_numpy(), starts.offsets.to_numpy()
@@ -324,6 +326,10 @@ class TokenSet:
         """The training shards of one group of the mixture."""
         pairs = zip(self.index.shards, self.shards, strict=True)
         return [view for info, view in pairs if info.group == name]
+
+    def plan(self, info: PlanInfo) -> PackingPlan:
+        """The packing plan of one group."""
+        return open_plan(self.folder / info.name)
 
     def _open(self, info: ShardInfo) -> ShardView:
         view = open_shard(self.folder / info.name)

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.artifacts import Artifact
-from storage.token_shards import open_set
 from storage.tracking import STATE as MLFLOW_STATE
 from storage.tracking import CurveLogger
 from tasks import train_process
@@ -101,12 +100,14 @@ def write_spec(run: StageRun, shards: Artifact, tokenizer: Artifact, config: Tra
 
     Raises TokensError at once, before anything is started, where the shards do not fit the settings.
     """
-    train_process.TokenBatches(open_set(run.open(shards)), config, rank=0, world=1)
     work = run.path / WORK
     work.mkdir(exist_ok=True)
+    cached = config.hardware.shard_cache_gb > 0 and "://" in shards.uri
+    tokens = shards.uri if cached else str(run.open(shards))
+    train_process.TokenBatches(train_process.open_tokens(tokens, work, config), config, rank=0, world=1)
     spec = {
         "config": config.model_dump(mode="json"),
-        "tokens": str(run.open(shards)),
+        "tokens": tokens,
         "tokenizer": str(run.open(tokenizer)),
         "folder": str(work),
     }

@@ -6,13 +6,15 @@ the fields of :class:`Spec`; everything the process has to tell goes into metric
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from storage.token_shards import TokenSet, open_plan, open_set
+from storage.shard_cache import RemoteSet, ShardCache
+from storage.token_shards import TokenSet, open_set
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.supervisor import die_with_parent
 from tasks.tokens.errors import ChangedDataError
@@ -28,12 +30,29 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     config: TrainConfig
-    tokens: Path
-    """Folder with the token set."""
+    tokens: str
+    """Folder with the token set, or its address in an object store."""
     tokenizer: Path
     """Folder with tokenizer.json."""
     folder: Path
     """Gets metrics, checkpoints and the model."""
+
+
+AHEAD = 64
+"""Batches whose shards are fetched before they are needed, where shards are fetched at all."""
+GB = 10**9
+
+
+def open_tokens(place: str, folder: Path, config: TrainConfig) -> TokenSet | RemoteSet:
+    """The token set in a local folder, or in an object store and read through a cache in ``folder``.
+
+    Each process of a training has a cache of its own, with its share of the disk that they may take.
+    """
+    if "://" not in place:
+        return open_set(Path(place))
+    rank, hardware = os.environ.get("LOCAL_RANK", "0"), config.hardware
+    share = int(hardware.shard_cache_gb * GB / hardware.processes)
+    return RemoteSet(ShardCache(place, folder / f"shards-{rank}", share))
 
 
 class TokenBatches:
@@ -42,14 +61,15 @@ class TokenBatches:
     Raises TooLittleTextError, and ChangedDataError where the plan is for sequences of another length.
     """
 
-    def __init__(self, tokens: TokenSet, config: TrainConfig, rank: int, world: int) -> None:
+    def __init__(self, tokens: TokenSet | RemoteSet, config: TrainConfig, rank: int, world: int) -> None:
+        self._tokens = tokens
         index, context = tokens.index, config.model.context
         _check_packing(tokens, context)
         streams = [Stream(tokens.group(group.name), group.repeats, group.name) for group in index.groups]
         self._loader: Loader | PackedLoader
         if index.plans:
             order = Order(context, config.batch_sequences, config.seed, index.digest, rank, world)
-            plans = [Plan(*open_plan(tokens.folder / info.name)) for info in index.plans]
+            plans = [Plan(*tokens.plan(info)) for info in index.plans]
             self._loader = PackedLoader(streams, plans, eos=index.eos, order=order)
         else:
             self._loader = Loader(
@@ -66,6 +86,8 @@ class TokenBatches:
 
     def batch(self, index: int) -> tuple[np.ndarray, ...]:
         """This process's share of a global batch: inputs, targets and, where packed, documents."""
+        if isinstance(self._tokens, RemoteSet) and isinstance(self._loader, Loader) and not index % AHEAD:
+            self._tokens.prefetch(self._loader.upcoming(index, 2 * AHEAD))
         return self._loader.batch(index)
 
     def documents(self, index: int) -> list[str]:
@@ -73,7 +95,7 @@ class TokenBatches:
         return self._loader.documents(index)
 
 
-def _check_packing(tokens: TokenSet, context: int) -> None:
+def _check_packing(tokens: TokenSet | RemoteSet, context: int) -> None:
     lengths = {info.length for info in tokens.index.plans}
     if lengths - {context}:
         raise ChangedDataError(
@@ -82,7 +104,7 @@ def _check_packing(tokens: TokenSet, context: int) -> None:
         )
 
 
-def held_out_windows(tokens: TokenSet, config: TrainConfig) -> np.ndarray:
+def held_out_windows(tokens: TokenSet | RemoteSet, config: TrainConfig) -> np.ndarray:
     """Held-out sequences to watch while training, int64, (windows, T + 1); none without a held-out set."""
     if tokens.held_out is None:
         return np.zeros((0, config.model.context + 1), np.int64)
@@ -97,7 +119,7 @@ def main(spec_path: Path) -> int:
     spec = Spec.model_validate_json(spec_path.read_text(encoding="utf-8"))
     config = spec.config
     launch.become_torchrun(config.hardware.processes)
-    tokens = open_set(spec.tokens)
+    tokens = open_tokens(spec.tokens, spec.folder, config)
     job = launch.Job(
         config=config,
         vocab_size=tokens.index.vocab_size,

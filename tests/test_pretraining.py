@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from tasks.gpt.model import GPT, GPTConfig
 from tasks.pretraining import flatten, pretrain
 from tasks.tokens import packing
 from tasks.tokens.errors import ChangedDataError, TooLittleTextError
+from tasks.train_process import TokenBatches, open_tokens
 
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
 
@@ -142,6 +144,36 @@ def test_the_artifact_holds_a_model_its_curve_and_its_timings(inputs: tuple[Arti
     model = GPT2LMHeadModel.from_pretrained(folder / "hf")
     assert AutoTokenizer.from_pretrained(folder / "hf")("a")["input_ids"]
     assert model.config.vocab_size == 257
+
+
+def test_shards_of_a_bucket_are_read_through_a_cache_to_the_same_weights(
+    s3: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    one_at_a_time = CONFIG.hardware.model_copy(update={"shard_cache_gb": 20_000 / 1e9})
+    config = CONFIG.model_copy(update={"steps": 20, "hardware": one_at_a_time})
+    digests = []
+    for store in (str(home / "store"), f"{s3}/{uuid.uuid4().hex}"):
+        monkeypatch.setenv("MODELMILL_STORE", store)
+        shards = made("tokenize", lambda folder: make_shards(folder, 0))
+        digests.append(pretrain.run_now(shards, made("train_tokenizer", make_tokenizer), config).digest)
+    assert digests[0] == digests[1]
+    copies = {path.parents[1].name for path in home.glob("scratch/*/copies/*/*/manifest.json")}
+    assert copies == {"train_tokenizer"}
+
+
+def test_packed_shards_of_a_bucket_give_the_same_batches(
+    s3: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELMILL_STORE", f"{s3}/{uuid.uuid4().hex}")
+    artifact = made("tokenize", lambda folder: make_shards(folder, 32))
+    near, far = (
+        TokenBatches(open_tokens(place, tmp_path, CONFIG), CONFIG, rank=0, world=1)
+        for place in (str(open_store().open(artifact)), artifact.uri)
+    )
+    assert near.identity == far.identity
+    for index in range(3):
+        assert all(map(np.array_equal, near.batch(index), far.batch(index)))
 
 
 SCRIPT = """

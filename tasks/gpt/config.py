@@ -253,6 +253,14 @@ class HardwareConfig(StageConfig):
         description="auto: on a GPU, and on a CPU never, where a run is too short to earn it back; where "
         "compiling fails the run goes on without, and says so.",
     )
+    shard_cache_gb: float = Field(
+        0.0,
+        title="Shard cache",
+        description="Disk in GB through which training reads token shards of a store on S3, each as it is "
+        "needed; 0 brings all of them before training begins. 0 to 100000.",
+        ge=0,
+        le=100_000,
+    )
     tuned_allocator: bool = Field(
         True,
         title="Tuned allocator",
