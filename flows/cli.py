@@ -58,6 +58,19 @@ def config(preset: Preset = "tiny", file: ConfigFile = None, sets: Sets = None) 
 
 
 @app.command()
+def dial(
+    minutes: Annotated[float, typer.Option(min=0, help="Time for training on this machine.")] = 0,
+    depth: Annotated[int, typer.Option(min=0, max=96, help="Layers, instead of a time.")] = 0,
+    vocabulary: Annotated[int, typer.Option(min=257, max=65536, help="Entries of the tokenizer.")] = 4096,
+    context: Annotated[int, typer.Option(min=8, max=8192, help="Tokens that the model sees at once.")] = 256,
+) -> None:
+    """Print the training recipe for so many minutes here, or for a depth, as a file for --config."""
+    from flows.commands.dial import dial_command
+
+    dial_command(console, minutes=minutes, depth=depth, vocabulary=vocabulary, context=context)
+
+
+@app.command()
 def generate(
     prompt: Annotated[str, typer.Argument(help="The text to go on from; any language.")],
     model: Annotated[str, typer.Option("--model", "-m", help="Which registered model.")] = "",

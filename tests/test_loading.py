@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli import app
 from flows.config import SECTION_OF_STAGE, PipelineConfig
 from flows.loading import ConfigError, load_config
 from flows.presets import PRESETS
+from tasks.gpt.dial import shape_of
+from tasks.gpt.estimate import count_parameters
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -23,6 +27,20 @@ def test_a_file_overlays_the_preset_and_a_setting_overlays_the_file(tmp_path: Pa
     assert (config.name, config.train.steps, config.train.seed) == ("mine", 50, 3)
     assert config.sources == ["a.warc.gz", "b/*.jsonl"]
     assert config.train.model == PRESETS["tiny"]().train.model
+
+
+def test_what_the_dial_prints_is_a_configuration(tmp_path: Path, home: Path) -> None:
+    done = CliRunner().invoke(app, ["dial", "--depth", "3", "--vocabulary", "512"])
+    file = tmp_path / "three.yaml"
+    file.write_text(done.stdout)
+    config = load_config("tiny", file)
+    assert (config.train.model.layers, config.train.model.width, config.tokenize.vocab_size) == (3, 192, 512)
+    assert config.train.steps * config.train.batch_sequences * 256 == pytest.approx(
+        20 * count_parameters(shape_of(3, 512, 256)), rel=0.01
+    )
+    for wrong in ([], ["--depth", "3", "--minutes", "1"]):
+        with pytest.raises(ConfigError, match="either how long"):
+            CliRunner().invoke(app, ["dial", *wrong], catch_exceptions=False)
 
 
 def test_all_complaints_come_at_once_with_path_finding_and_mend() -> None:

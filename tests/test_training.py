@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tasks.gpt import checkpoint as checkpoints
-from tasks.gpt import dial, metrics, schedule
+from tasks.gpt import dial, metrics, pace, schedule
 from tasks.gpt.checkpoint import Saver
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.device import Device
@@ -288,3 +288,23 @@ def test_the_dial_fits_the_time() -> None:
         assert tokens * flops_per_token(shape) == pytest.approx(minutes * 60 * 60e9, rel=0.02)
     with pytest.raises(ValueError, match="both must be more than nothing"):
         dial.from_minutes(0, 4096, 60e9)
+
+
+def test_the_recipe_for_some_minutes_settles_on_the_rate_that_it_reaches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def faster_when_larger(recipe: TrainConfig, _vocabulary: int) -> float:
+        asked.append(recipe.model.layers)
+        return 1e12 * recipe.model.layers
+
+    monkeypatch.setattr(pace, "training_rate", faster_when_larger)
+    recipe, rate = pace.recipe_for(10, 4096)
+    assert asked[-1] == recipe.model.layers > 2
+    assert recipe == dial.from_minutes(10, 4096, rate)
+
+
+def test_the_rate_is_that_of_whole_steps() -> None:
+    recipe = config(steps=1)
+    assert 1e6 < pace.training_rate(recipe, 64, seconds=0.01) < 1e14
