@@ -1,5 +1,10 @@
-"""The training process under its supervisor: killed, hung, halted, stopped, orphaned, resumed."""
+"""The training process under its supervisor: killed, hung, halted, stopped, orphaned, resumed.
 
+More kills than the default, of two processes under torchrun, with what they hit:
+``MODELMILL_TRAINING_KILLS=20 MODELMILL_TRAINING_PROCESSES=2 pytest -s tests/test_supervisor.py -k random``
+"""
+
+import contextlib
 import hashlib
 import json
 import os
@@ -14,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from tokenizers import Tokenizer, models
 
@@ -25,6 +31,10 @@ from tasks.gpt.errors import (
     TrainingStoppedError,
 )
 from tasks.gpt.supervisor import PARENT, TUNED_ALLOCATOR, Launch, supervise, training_environment
+
+KILLS = int(os.environ.get("MODELMILL_TRAINING_KILLS", "3"))
+PROCESSES = int(os.environ.get("MODELMILL_TRAINING_PROCESSES", "1"))
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 SCRIPT = """
 import sys
@@ -101,22 +111,34 @@ def ignore(_event: dict[str, Any]) -> None:
     pass
 
 
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to a process and all below it; what has ended meanwhile is let be."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(process.pid)
+        for victim in [*parent.children(recursive=True), parent]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.kill()
+    process.wait()
+
+
 def test_killed_at_random_instants_the_model_is_the_same(launch: Callable[..., Launch]) -> None:
-    straight = launch("straight", SETTINGS)
-    finished = supervise(straight, ignore)
-    assert finished["step"] == 150
-    cut = launch("cut", SETTINGS)
+    hardware = {**SETTINGS["hardware"], "processes": PROCESSES, "micro_batch": 2 // PROCESSES}
+    settings = {**SETTINGS, "steps": 50 * KILLS, "hardware": hardware}
+    python = TORCHRUN if PROCESSES > 1 else ()
+    straight = launch("straight", settings, python=python)
+    assert supervise(straight, ignore)["step"] == 50 * KILLS
+    cut = launch("cut", settings, python=python)
     chance = random.Random(0)
-    for _ in range(3):
+    for _ in range(KILLS):
+        metrics_files = len(list(cut.folder.glob(metrics.PATTERN)))
         process = subprocess.Popen(
             list(cut.command), env={k: v for k, v in cut.environment.items() if "PARENT" not in k}
         )
-        metrics_files = len(list(cut.folder.glob(metrics.PATTERN)))
         while process.poll() is None and len(list(cut.folder.glob(metrics.PATTERN))) == metrics_files:
             time.sleep(0.02)
         time.sleep(chance.random() * 0.6)
-        process.kill()
-        process.wait()
+        kill_tree(process)
+        print(f"killed at step {max((row['step'] for row in metrics.curve(cut.folder)), default=0)}")
     supervise(cut, ignore)
     assert digest(cut.folder) == digest(straight.folder)
     assert metrics.curve(cut.folder) == metrics.curve(straight.folder)
@@ -267,9 +289,8 @@ def test_two_processes_see_the_same_data_and_learn_the_same(
 ) -> None:
     settings = SETTINGS | {"steps": 20, "precision": "float32"}
     two = {**SETTINGS["hardware"], "processes": 2, "parallel": parallel}
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     supervise(launch("one", settings), ignore)
-    pair = launch("two", {**settings, "hardware": two}, python=torchrun)
+    pair = launch("two", {**settings, "hardware": two}, python=TORCHRUN)
     stopped: list[int] = []
 
     def stop_once(event: dict[str, Any]) -> None:
