@@ -20,7 +20,7 @@ import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 
-from storage.home import home
+from storage.home import EMBEDDED, home
 
 READY_S = 120.0
 PR_SET_PDEATHSIG = 1
@@ -63,6 +63,7 @@ def embedded_prefect() -> EmbeddedPrefect:
     process = _start(port, log)
     atexit.register(_stop, process)
     os.environ["PREFECT_API_URL"] = url = f"http://127.0.0.1:{port}/api"
+    os.environ[EMBEDDED] = "1"
     return EmbeddedPrefect(process, url, log)
 
 

@@ -22,6 +22,8 @@ from storage.store import Store
 
 Column = Literal["url", "domain"]
 MOST_ROWS = 100_000
+FROZEN = ("train_tokenizer", "hold_out")
+"""Kinds that a lineage keeps: what they were made from may be of an earlier run."""
 PRESENT: tuple[str, ...] = ()
 DROPPED = ("stage", "reason", "value", "threshold", "detail")
 """Columns that an answer takes beside the document's own, of documents and of rejects."""
@@ -50,8 +52,12 @@ class Fate:
         return asdict(self)
 
 
-def ancestors(store: Store, roots: Iterable[Artifact]) -> list[Artifact]:
-    """The artifacts that these were made from, and they themselves, oldest first, each once."""
+def ancestors(store: Store, roots: Iterable[Artifact], *, past_frozen: bool = True) -> list[Artifact]:
+    """The artifacts that these were made from, and they themselves, oldest first, each once.
+
+    Without ``past_frozen``, what the tokenizer and the held-out set were made from is left out where the
+    model's own text was not made from it too.
+    """
     found: dict[tuple[str, str], Artifact] = {}
     queue = list(roots)
     while queue:
@@ -59,6 +65,8 @@ def ancestors(store: Store, roots: Iterable[Artifact]) -> list[Artifact]:
         if (artifact.kind, artifact.key) in found:
             continue
         found[artifact.kind, artifact.key] = artifact
+        if artifact.kind in FROZEN and not past_frozen:
+            continue
         parents = (store.find(parent.kind, parent.key) for parent in artifact.parents)
         queue += [parent for parent in parents if parent is not None]
     return sorted(found.values(), key=lambda a: a.created)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+EMBEDDED = "MODELMILL_EMBEDDED_PREFECT"
+"""Environment variable that is set where Prefect's server ends with the run: its addresses are soon dead."""
+
 
 def home() -> Path:
     """``MODELMILL_HOME``, or ``.modelmill`` in the working directory."""

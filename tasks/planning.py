@@ -71,6 +71,8 @@ class Plan:
             return ("never ran with this configuration",)
         if before == now:
             return ("its artifact is gone from the store, or not whole",)
+        if before.inputs.keys().isdisjoint(now.inputs):
+            return (f"made from {', '.join(now.inputs)}, the one before from {', '.join(before.inputs)}",)
         return tuple(differences(before, now, self.sections.get(stage, stage)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from storage import model_log, registry
 from storage.artifacts import Artifact
 from storage.errors import ArtifactMissingError
+from storage.home import EMBEDDED
 from storage.model_log import REGISTRATION, Facts
 from storage.tracking import EXPERIMENT, read_state
 from tasks import registration_facts as facts_of
@@ -278,7 +280,10 @@ def _tables(report: Mapping[str, Any], samples: list[dict[str, Any]]) -> dict[st
 
 
 def _flow_run() -> dict[str, str]:
-    """Id and address of the Prefect flow run around this stage; empty outside of one."""
+    """Id and, where the server outlives the run, address of the Prefect flow run around this stage."""
     from prefect.runtime import flow_run
 
-    return {"id": str(flow_run.id or ""), "url": str(flow_run.ui_url or "") if flow_run.id else ""}
+    if not flow_run.id:
+        return {}
+    address = "" if os.environ.get(EMBEDDED) else str(flow_run.ui_url or "")
+    return {"id": str(flow_run.id), "url": address}

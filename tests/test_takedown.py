@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.loading import check
 from flows.takedowns import _tokens, held_out_without_taken_down, without_taken_down
-from flows.tracing import fates
+from flows.tracing import ancestors, fates
 from storage.artifacts import Artifact, Recipe
 from storage.documents import PartWriter, read_rows
 from storage.schemas import DOCUMENTS, SIGNATURES
@@ -112,6 +112,10 @@ def test_the_held_out_set_loses_it_too_and_is_another_set(parts: list[Artifact])
     assert list(read_rows(store.open(left) / "heldout.parquet")) == rows[1:]
     signed = read_rows(store.open(left) / "signatures.parquet", ["doc_id"])
     assert [row["doc_id"] for row in signed] == [row["doc_id"] for row in rows[1:]]
+    plan = Plan(store, {("hold_out", ""): Recipe(stage="hold_out", code={}, inputs={"corpus": "c"})}, {})
+    with planning(plan):
+        withdraw_held_out(heldout, ["domain a.example"])
+    assert plan.steps[0].reasons == ("made from heldout, rules, the one before from corpus",)
     with pytest.raises(NothingLeftError, match="lineage"):
         withdraw_held_out.run_now(heldout, ["domain a.example", "domain b.example"])
 
@@ -138,6 +142,20 @@ def test_documents_and_tokens_that_were_trained_on_are_counted(home: Path) -> No
     assert _tokens(open_store(), shards, "domain c.example") == (0, 0)
     traced = [fate.url for fate in fates(open_store(), [shards], "domain", "b.example")]
     assert traced == urls[1:3], "what is traced is what would be taken down"
+
+
+def test_what_only_a_kept_tokenizer_was_made_from_is_told_apart(home: Path) -> None:
+    def step(kind: str, number: int, *parents: Artifact) -> Artifact:
+        recipe = Recipe(stage=kind, code={}, inputs={"number": number})
+        return open_store().make(recipe, parents, lambda _draft: {})
+
+    first, second = step("deduplicate", 1), step("deduplicate", 2)
+    tokenizer = step("train_tokenizer", 1, first)
+    shards = step("tokenize", 1, second, tokenizer)
+    assert first in ancestors(open_store(), [shards])
+    assert {a.key for a in ancestors(open_store(), [shards], past_frozen=False)} == {
+        second.key, tokenizer.key, shards.key
+    }  # fmt: skip
 
 
 def test_the_command_says_what_it_did_and_what_is_wrong(home: Path) -> None:

@@ -15,6 +15,11 @@ from storage.artifacts import Artifact
 from storage.errors import ArtifactMissingError
 from storage.store import Store, open_store
 
+BEFORE = (
+    "An earlier run's text had it: only the tokenizer and the choice of held-out documents, which a lineage "
+    "keeps, come from there. A new `lineage` in the configuration makes both anew."
+)
+
 
 def lineage_command(console: Console, model: str, *, url: str, domain: str, as_json: bool) -> None:
     """Print the tree of artifacts behind a model, or what became of a page or a domain on its way there.
@@ -32,8 +37,12 @@ def lineage_command(console: Console, model: str, *, url: str, domain: str, as_j
             console.print(show.lineage_tree(store, artifact))
         return
     column, value = ("url", url) if url else ("domain", rule("domain", domain).removeprefix("domain "))
-    found = list(fates(store, ancestors(store, [artifact]), column, value))  # type: ignore[arg-type]
-    _print(console, found, value, as_json=as_json)
+    own = ancestors(store, [artifact], past_frozen=False)
+    _print(console, list(fates(store, own, column, value)), value, as_json=as_json)  # type: ignore[arg-type]
+    mine = {(a.kind, a.key) for a in own}
+    earlier = [a for a in ancestors(store, [artifact]) if (a.kind, a.key) not in mine]
+    if not as_json and any(fate.outcome == "present" for fate in fates(store, earlier, column, value)):  # type: ignore[arg-type]
+        console.print(BEFORE, highlight=False, soft_wrap=True)
 
 
 def why_command(console: Console, url: str, name: str, *, as_json: bool) -> None:
@@ -46,7 +55,12 @@ def why_command(console: Console, url: str, name: str, *, as_json: bool) -> None
     if note is None:
         raise ArtifactMissingError(f"no run of {name or 'any model'} is in the store {store.uri} yet")
     roots = [entry.artifact for entry in entries_of(store, note) if entry.artifact is not None]
-    _print(console, list(fates(store, ancestors(store, roots), "url", url)), url, as_json=as_json)
+    _print(
+        console,
+        list(fates(store, ancestors(store, roots, past_frozen=False), "url", url)),
+        url,
+        as_json=as_json,
+    )
 
 
 def forget_command(console: Console, *, url: str, domain: str, reason: str) -> None:
