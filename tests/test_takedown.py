@@ -14,7 +14,7 @@ from flows.cli import app
 from flows.loading import check
 from flows.takedowns import _tokens, held_out_without_taken_down, without_taken_down
 from flows.tracing import ancestors, fates
-from storage.artifacts import Artifact, Recipe
+from storage.artifacts import Artifact, Parent, Recipe
 from storage.documents import PartWriter, read_rows
 from storage.schemas import DOCUMENTS, SIGNATURES
 from storage.store import Draft, open_store
@@ -146,8 +146,9 @@ def test_documents_and_tokens_that_were_trained_on_are_counted(home: Path) -> No
 
 def test_what_only_a_kept_tokenizer_was_made_from_is_told_apart(home: Path) -> None:
     def step(kind: str, number: int, *parents: Artifact) -> Artifact:
-        recipe = Recipe(stage=kind, code={}, inputs={"number": number})
-        return open_store().make(recipe, parents, lambda _draft: {})
+        recipe = Recipe(stage=kind, code={}, inputs={"number": str(number)})
+        made_from = tuple(Parent(kind=a.kind, key=a.key, digest=a.digest) for a in parents)
+        return open_store().make(recipe, made_from, lambda _draft: {})
 
     first, second = step("deduplicate", 1), step("deduplicate", 2)
     tokenizer = step("train_tokenizer", 1, first)
