@@ -5,8 +5,9 @@
 Each contender runs in processes of its own, in turns, so that a busy moment hits all alike; what counts is
 each one's median over its fastest round. All start from the same weights and see the same tokens under the
 same AdamW, so in float32 their losses must agree step for step, and the run fails where they do not. With
-``--device cuda`` the shape is GPT-2 124M at length 1,024 and the peak of memory is printed too; ``--toy``
-shrinks either to something that takes seconds, to test the benchmark itself.
+``--device cuda`` the shape is GPT-2 124M at length 1,024; ``--gpt2`` takes that shape on the CPU, for the
+peak of memory of a step of 4 sequences; ``--toy`` shrinks either to something that takes seconds, to test the
+benchmark itself.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ def setting(arguments: argparse.Namespace) -> Setting:
         return Setting(GPTConfig(256, 2, 2, 32, 32), batch=4, steps=4, rounds=1)
     if arguments.device == "cuda":
         return Setting(GPTConfig(50257, 12, 12, 768, 1024), batch=32, steps=30, rounds=2)
+    if arguments.gpt2:
+        return Setting(GPTConfig(50257, 12, 12, 768, 1024), batch=4, steps=2, rounds=1)
     return Setting(GPTConfig(8192, 4, 4, 256, 256), batch=32, steps=6, rounds=3)
 
 
@@ -210,7 +213,8 @@ def measure(contender: Contender, arguments: argparse.Namespace) -> dict[str, An
         tuned_allocator=contender.who == OURS or arguments.tuned_peers, threads=arguments.threads
     )
     command = [sys.executable, __file__, "--child", json.dumps(vars(contender)), "--device", arguments.device]
-    command += ["--threads", str(arguments.threads), *(["--toy"] if arguments.toy else [])]
+    command += ["--threads", str(arguments.threads)]
+    command += [f"--{name}" for name in ("toy", "gpt2") if getattr(arguments, name)]
     command += ["--nanogpt", str(arguments.nanogpt)] if arguments.nanogpt else []
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -276,6 +280,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="0 takes every core")
     parser.add_argument("--toy", action="store_true", help="a shape that takes seconds")
+    parser.add_argument("--gpt2", action="store_true", help="GPT-2 124M's shape on the CPU")
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument(
         "--tuned-peers", action="store_true", help="give the peers our allocator settings too"

@@ -24,8 +24,10 @@ DATA = Path(os.environ.get("MODELMILL_TEST_DATA", HERE.parents[2] / "shared/data
 PEERS = os.environ.get("MODELMILL_BENCH_PEERS", "")
 NEEDS = {"extract": ("trafilatura", "resiliparse", "lxml"), "training": ("torch",), "serving": ("torch",)}
 """Libraries without which a benchmark has nothing to measure."""
-PAGES = {"extract", "ingest"}
+PAGES = {"corpus", "extract", "ingest"}
 """Benchmarks of real pages."""
+DATATROVE = {"clean", "corpus", "dedup", "ingest"}
+"""Benchmarks beside datatrove."""
 
 
 def names() -> list[str]:
@@ -44,11 +46,11 @@ def why_skipped(name: str) -> str:
 def arguments(name: str, peers: str) -> list[str]:
     """What a benchmark is started with."""
     found: list[str] = []
-    if name == "ingest":
+    if name in ("corpus", "ingest"):
         found += [str(path) for path in sorted((DATA / "wcxb").glob("*.warc.gz"))]
     if name == "dedup" and (gold := DATA / "wcxb/wcxb-dev-gold.parquet").is_file():
         found += ["--texts", str(gold)]
-    if peers and name in ("clean", "dedup", "ingest"):
+    if peers and name in DATATROVE:
         found += ["--peer" if name == "clean" else "--peers", peers]
     return found
 
@@ -59,7 +61,7 @@ def run(name: str, peers: str) -> int:
     if reason := why_skipped(name):
         print(f"skipped: {reason}", flush=True)
         return 0
-    if name in ("clean", "dedup", "ingest") and not peers:
+    if name in DATATROVE and not peers:
         print("without datatrove: give --peers PYTHON", flush=True)
     started = time.monotonic()
     command = [sys.executable, str(HERE / f"bench_{name}.py"), *arguments(name, peers)]

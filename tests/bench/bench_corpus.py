@@ -1,0 +1,168 @@
+"""Web archives to a deduplicated corpus beside datatrove: pages a second, with one core and with two.
+
+    python tests/bench/bench_corpus.py FILE.warc.gz [FILE.warc.gz ...] [--peers PYTHON] [--mode fast]
+
+PYTHON is the interpreter of a venv with datatrove[io,processing]==0.10.1, lxml_html_clean and spacy; without
+it only our own figures are printed. Every run takes the same files through the same steps: read, extract,
+language (ours alone: datatrove's filter downloads its model), Gopher, C4 and FineWeb rules, personal data,
+MinHash signatures, clusters, and the corpus written without duplicates. One core means that the kernel holds
+the whole process tree to one processor, so that processes beside the main one do not flatter the figure.
+Memory is the largest resident size of the main process plus that of its largest child, times the workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def ours(files: list[Path], cores: int, mode: str) -> tuple[int, int]:
+    """Our three stages, parts beside each other as a run does it; pages read and documents kept."""
+    from storage.artifacts import Artifact
+    from storage.store import open_store
+    from tasks.clean import clean
+    from tasks.deduplicate import deduplicate
+    from tasks.ingest import ingest
+    from tasks.text.config import CleanConfig
+    from tasks.text.dedup_config import DeduplicateConfig
+    from tasks.text.extract_config import ExtractConfig
+    from tasks.web.config import IngestConfig, ParallelConfig
+    from tasks.web.sources import resolve
+
+    reading = IngestConfig(parallel=ParallelConfig(workers=1))
+
+    def cleaned(file: Path) -> tuple[Artifact, int]:
+        (ref,) = resolve(str(file), reading)
+        documents = ingest.run_now(ref, reading, ExtractConfig.model_validate({"mode": mode}))
+        return clean.run_now(documents, CleanConfig()), documents.stats["records"]
+
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MODELMILL_STORE"] = folder
+        open_store()
+        with ThreadPoolExecutor(cores) as parts:
+            found = list(parts.map(cleaned, files))
+        corpus = deduplicate.run_now([part for part, _ in found], DeduplicateConfig())
+    return sum(pages for _, pages in found), corpus.stats["documents"]
+
+
+def datatrove(files: list[Path], cores: int, mode: str) -> tuple[int, int]:
+    """The steps of its FineWeb recipe; runs in the peer's own interpreter."""
+    from datatrove.executor import LocalPipelineExecutor  # type: ignore[import-not-found]
+    from datatrove.pipeline.dedup import minhash  # type: ignore[import-not-found]
+    from datatrove.pipeline.extractors import Trafilatura  # type: ignore[import-not-found]
+    from datatrove.pipeline.filters import (  # type: ignore[import-not-found]
+        C4QualityFilter,
+        FineWebQualityFilter,
+        GopherQualityFilter,
+        GopherRepetitionFilter,
+    )
+    from datatrove.pipeline.formatters import PIIFormatter  # type: ignore[import-not-found]
+    from datatrove.pipeline.readers import ParquetReader, WarcReader  # type: ignore[import-not-found]
+    from datatrove.pipeline.writers import ParquetWriter  # type: ignore[import-not-found]
+
+    del mode
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "in"
+        source.mkdir()
+        for file in files:
+            (source / file.name).symlink_to(file.resolve())
+
+        def run(name: str, tasks: int, *steps: object) -> int:
+            log = f"{folder}/log-{name}"
+            done = LocalPipelineExecutor(list(steps), tasks=tasks, workers=cores, logging_dir=log).run()
+            first = done.stats[0].stats
+            return int(first["documents"].total) if "documents" in first else 0
+
+        signatures, buckets, remove = (f"{folder}/{name}" for name in ("signatures", "buckets", "remove"))
+        pages = run(
+            "clean",
+            cores,
+            WarcReader(str(source), glob_pattern="*.warc.gz"),
+            Trafilatura(favour_precision=True, timeout=10),
+            GopherRepetitionFilter(),
+            GopherQualityFilter(),
+            C4QualityFilter(filter_no_terminal_punct=False),
+            FineWebQualityFilter(),
+            PIIFormatter(),
+            ParquetWriter(f"{folder}/clean"),
+            minhash.MinhashDedupSignature(signatures),
+        )
+        bands = minhash.MinhashConfig().num_buckets
+        run("buckets", bands, minhash.MinhashDedupBuckets(signatures, buckets))
+        run("cluster", 1, minhash.MinhashDedupCluster(buckets, remove))
+        kept = [minhash.MinhashDedupFilter(remove), ParquetWriter(f"{folder}/corpus")]
+        run("corpus", cores, ParquetReader(f"{folder}/clean"), *kept)
+        import pyarrow.parquet as pq
+
+        files = list(Path(f"{folder}/corpus").rglob("*.parquet"))
+        return pages, sum(pq.read_metadata(file).num_rows for file in files)
+
+
+WORK: dict[str, tuple[Callable[[list[Path], int, str], tuple[int, int]], int]] = {
+    "modelmill, one core": (ours, 1),
+    "modelmill, two cores": (ours, 2),
+    "datatrove, one core": (datatrove, 1),
+}
+
+
+def measure(name: str, files: list[Path], mode: str) -> dict[str, float]:
+    """Pages, documents kept, seconds on the clock and MB, on as many processors as the name says."""
+    work, cores = WORK[name]
+    processors = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, processors[:cores])
+    started = time.monotonic()
+    pages, kept = work(files, cores, mode)
+    seconds = time.monotonic() - started
+    own, child = (resource.getrusage(kind).ru_maxrss / 1024 for kind in (0, resource.RUSAGE_CHILDREN))
+    return {"pages": pages, "kept": kept, "seconds": seconds, "memory": own + cores * child}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--peers", default="", help="interpreter of the peers' venv")
+    parser.add_argument("--mode", default="fast", help="how our side extracts: fast, best or quality")
+    parser.add_argument("--only", default="", help="(used by itself) measure one, print JSON")
+    options = parser.parse_args()
+    files = [file.resolve() for file in options.files]
+    if options.only:
+        print(json.dumps(measure(options.only, files, options.mode)))
+        return
+    print(f"{'':24}{'pages':>7}{'kept':>7}{'seconds':>9}{'pages/s':>9}{'MB':>7}{'beside the first':>18}")
+    first = 0.0
+    for name in WORK:
+        peer = name.startswith("datatrove")
+        if peer and not options.peers:
+            continue
+        interpreter = options.peers if peer else sys.executable
+        command = [interpreter, __file__, "--only", name, "--mode", options.mode, *map(str, files)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        if done.returncode:
+            print(f"{name:24} failed: {done.stderr.strip().splitlines()[-1][:160]}")
+            continue
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+        rate = found["pages"] / found["seconds"]
+        first = first or rate
+        print(
+            f"{name:24}{found['pages']:7.0f}{found['kept']:7.0f}{found['seconds']:9.1f}{rate:9.1f}"
+            f"{found['memory']:7.0f}{rate / first:17.2f}x"
+        )
+    print("pages a second, imports and the workers' starts included")
+
+
+if __name__ == "__main__":
+    main()
