@@ -32,14 +32,16 @@ DOCUMENTS_FILE = "documents.parquet"
 REJECTS_FILE = "rejects.parquet"
 EXCERPT = 200
 WORKER_MEMORY = 4 * 2**30
-NOT_PAGES = frozenset({"http_status", "not_html", "record_type", "empty", "no_text", "too_large"})
+WITHOUT_TEXT = frozenset({"empty", "no_text"})
+"""Reasons of pages that were read well and hold no main text."""
+NOT_PAGES = WITHOUT_TEXT | {"http_status", "not_html", "record_type", "too_large"}
 """Reasons that say what a source holds; all others say that something is broken."""
 FEWEST_TO_JUDGE = 20
 ROW_KINDS = frozenset({"jsonl", "parquet", "hf"})
 
 
 class TooManyFailuresError(ValueError):
-    """So much of a source is broken that going on would lose it in silence."""
+    """So much of a source is broken, or without text, that going on would lose it in silence."""
 
 
 @dataclass(frozen=True)
@@ -252,4 +254,11 @@ def _judge(place: Place, documents: int, reasons: Counter[str], config: IngestCo
         raise TooManyFailuresError(
             f"{place.name}: {failed} of {total} records are broken or failed ({listed}); "
             f"ingest.max_failed_share allows {config.max_failed_share:g}. Mend the source, or allow more."
+        )
+    empty = sum(reasons[name] for name in WITHOUT_TEXT)
+    pages = documents + empty
+    if pages >= FEWEST_TO_JUDGE and empty > config.max_empty_share * pages:
+        raise TooManyFailuresError(
+            f"{place.name}: {empty} of {pages} pages hold no text; ingest.max_empty_share allows "
+            f"{config.max_empty_share:g}. Try another extract.mode, leave the source out, or allow more."
         )

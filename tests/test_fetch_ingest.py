@@ -161,6 +161,16 @@ def test_a_source_that_is_mostly_broken_is_refused(home, tmp_path):
     assert len(rows(ingested(str(path), CONFIG.model_copy(update={"max_failed_share": 0.6})))) == 20
 
 
+def test_a_source_whose_pages_are_mostly_without_text_is_refused(home, tmp_path):
+    shell = "<html><head><title>An application</title></head><body><div id='root'></div></body></html>"
+    path = write_warc(tmp_path / "x.warc.gz", [article("a river"), shell, shell] * 10)
+    with pytest.raises(
+        TooManyFailuresError, match=r"x.warc.gz: 20 of 30 pages hold no text; .*max_empty_share"
+    ):
+        ingested(str(path))
+    assert len(rows(ingested(str(path), CONFIG.model_copy(update={"max_empty_share": 0.7})))) == 10
+
+
 def test_rows_with_text_need_no_extraction(home, tmp_path):
     lines = [{"text": f"第{i}行\r\nsecond line\u0000 \ud800", "url": f"http://h/{i}"} for i in range(3)]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, [*lines, {"no": 1}])))

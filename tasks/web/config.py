@@ -214,6 +214,14 @@ class IngestConfig(StageConfig):
         ge=0,
         le=1,
     )
+    max_empty_share: float = Field(
+        0.5,
+        title="Largest share of pages without text",
+        description="Share of a source's pages that may turn out to hold no main text before the part is "
+        "refused: a site that is drawn by scripts, or an extractor that no longer fits. 0 to 1.",
+        ge=0,
+        le=1,
+    )
     text_field: str = Field(
         "text",
         title="Text column",
