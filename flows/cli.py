@@ -70,6 +70,18 @@ def dial(
     dial_command(console, minutes=minutes, depth=depth, vocabulary=vocabulary, context=context)
 
 
+@app.command("train-classifier")
+def train_classifier(
+    good: Annotated[Path, typer.Argument(help="A folder or file of good text: .txt, .jsonl, also .gz.")],
+    bad: Annotated[Path, typer.Argument(help="The same of bad text.")],
+    out: Annotated[Path, typer.Argument(help="The model to write, NAME.safetensors.")],
+) -> None:
+    """Learn to tell good text from bad, for a score of your own in cleaning (clean.score)."""
+    from flows.commands.classifier import train_classifier_command
+
+    train_classifier_command(console, good, bad, out)
+
+
 @app.command()
 def generate(
     prompt: Annotated[str, typer.Argument(help="The text to go on from; any language.")],

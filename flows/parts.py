@@ -13,6 +13,7 @@ from storage.home import home
 from tasks.fetch import open_sources
 from tasks.planning import active_plan
 from tasks.stage import PartFailure
+from tasks.text.cleaning import Cleaner
 from tasks.web.sources import SourceRef, resolve_all
 
 Part = TypeVar("Part")
@@ -22,13 +23,19 @@ class PartsFailedError(RuntimeError):
     """More parts of a stage failed than the configuration allows; the message names each and why."""
 
 
-def check_sources(config: HasSources) -> list[SourceRef]:
-    """What the source strings name; raises SourceError by name where one names nothing, before any work."""
+def check_inputs(config: HasSources) -> list[SourceRef]:
+    """What the source strings name, after a look at the files that the cleaning's configuration names.
+
+    Raises, before any work, SourceError by name where a source names nothing, and ModelError or
+    EvaluationFileError where a file is not what the configuration takes it for.
+    """
+    Cleaner(config.clean)
     return resolve_all(config.sources, config.ingest, _fingerprints())
 
 
 def bring(config: HasSources) -> tuple[list[str], list[SourceRef | Artifact]]:
     """Names and parts of everything that is to be read; what is remote or on a site is fetched first."""
+    Cleaner(config.clean)  # before any work: it reads the files that its configuration names
     failures: list[PartFailure] = []
     keep = active_plan() is None
     found = open_sources(config.sources, config.ingest, _fingerprints(), keep=keep, failures=failures)

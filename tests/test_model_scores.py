@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli import app
+from flows.loading import ConfigError
 from tasks.text.cleaning import Cleaner, Document
 from tasks.text.config import CleanConfig, ScoreConfig
 from tasks.text.dedup_units import units
 from tasks.text.fasttext_model import FastText
 from tasks.text.model_errors import ModelError
 from tasks.text.model_scores import LinearModel, load_scorer
-from tasks.text.score_training import main, train
+from tasks.text.score_training import train
 
 GOOD = [
     f"The theorem follows from lemma {n}, since every such group is finite. 该定理由引理得出。"
@@ -33,15 +36,34 @@ def test_a_trained_model_tells_its_two_kinds_apart(tmp_path: Path) -> None:
     assert score("", units("")) == pytest.approx(LinearModel.load(path).score("", units("")))
 
 
-def test_the_command_trains_the_same_bytes_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_trains_the_same_bytes_twice(tmp_path: Path) -> None:
     (tmp_path / "good").mkdir()
     for number, text in enumerate(GOOD):
         (tmp_path / "good" / f"{number}.txt").write_text(text)
     (tmp_path / "bad.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in BAD))
     for name in ("a", "b"):
-        main([str(tmp_path / "good"), str(tmp_path / "bad.jsonl"), str(tmp_path / f"{name}.safetensors")])
+        out = tmp_path / f"{name}.safetensors"
+        done = CliRunner().invoke(
+            app, ["train-classifier", f"{tmp_path}/good", f"{tmp_path}/bad.jsonl", str(out)]
+        )
+        assert "accuracy 1.0000" in done.stdout
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-    assert "accuracy 1.0000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("no", "bad.txt", "m.safetensors"), "There is no .*no; name a folder"),
+        (("bad.txt", "bad.txt", "m.pkl"), "name it m.safetensors"),
+        (("bad.txt", "bad.txt", "x/m.safetensors"), "no folder"),
+        (("bad.txt", "bad.txt", "m.safetensors"), "1 good and 1 bad documents"),
+    ],
+)
+def test_the_command_says_what_it_lacks(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
+    (tmp_path / "bad.txt").write_text("Buy now.")
+    arguments = ["train-classifier", *(str(tmp_path / name) for name in names)]
+    with pytest.raises(ConfigError, match=message):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
 def test_a_low_score_drops_a_document(tmp_path: Path) -> None:

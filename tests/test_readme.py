@@ -18,7 +18,7 @@ def test_every_command_is_in_the_table() -> None:
 
 
 def test_every_command_that_is_named_exists() -> None:
-    named = set(re.findall(r"(?:^|[`/ ])modelmill ([a-z]+)", README, flags=re.MULTILINE))
+    named = set(re.findall(r"(?:^|[`/ ])modelmill ([a-z-]+)", README, flags=re.MULTILINE))
     assert named - COMMANDS == set()
 
 

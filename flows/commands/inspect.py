@@ -20,9 +20,9 @@ def explain_command(console: Console, preset: str, file: Path | None, sets: Sequ
     config = load_config(preset, file, sets)
     prepare()
     from flows.explain import explain
-    from flows.parts import check_sources
+    from flows.parts import check_inputs
 
-    check_sources(config)
+    check_inputs(config)
     plan = explain(config)
     console.print(show.plan_table(plan))
     runs = [step for step in plan.steps if step.verdict != "cached"]

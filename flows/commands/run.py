@@ -33,9 +33,9 @@ def run_command(console: Console, preset: str, file: Path | None, sets: Sequence
     config = load_config(preset, file, sets)
     home = prepare()
     server = embedded_prefect()
-    from flows.parts import check_sources
+    from flows.parts import check_inputs
 
-    check_sources(config)
+    check_inputs(config)
     sources = ", ".join(config.sources)
     title = f"modelmill [bold]{config.name}[/] from {sources}; everything is under {home}"
     console.print(title, soft_wrap=True)

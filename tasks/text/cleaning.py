@@ -13,6 +13,7 @@ from typing import Any
 
 from tasks.text import language, pii
 from tasks.text.addresses import AddressFilter, language_in
+from tasks.text.bad_words import BadWords
 from tasks.text.config import CleanConfig
 from tasks.text.decontaminate import Index
 from tasks.text.dedup import signature_row
@@ -68,6 +69,7 @@ class Cleaner:
         self._addresses = AddressFilter(config.url)
         self._index = Index.build(config.decontaminate.files) if config.decontaminate.paths else None
         self._score = load_scorer(config.score) if config.score.model.paths else None
+        self._bad_words = BadWords(config.c4.bad_words.files) if config.c4.bad_words.paths else None
         models = config.language.fasttext_model.files
         self._language_model: Path | None = models[0] if models else None
 
@@ -90,6 +92,8 @@ class Cleaner:
         result.lines |= removed
         split = units(result.text)
         result.signals = measure(result.text, rules, split)
+        if self._bad_words is not None:
+            result.signals["bad_words"] = float(self._bad_words.count(split, rules))
         if self._score is not None:
             result.signals["model_score"] = self._score(result.text, split)
         if failed := all_failed(result.signals, rules, self._config):

@@ -170,7 +170,7 @@ class ScoreConfig(StageConfig):
     model: FilesConfig = Field(
         FilesConfig(),
         title="Model",
-        description="A linear model that `tasks.text.model_scores` trained (.safetensors), or a fastText "
+        description="A linear model that `modelmill train-classifier` made (.safetensors), or a fastText "
         "classifier (.bin, .ftz); only the first file is read.",
     )
     label: str = Field(

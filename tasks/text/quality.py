@@ -20,6 +20,7 @@
 |---|---|
 | sentences | at least 3 |
 | a curly bracket, "lorem ipsum" | none; here, a curly bracket in at most .2 of the lines |
+| a word of a list of bad ones | none, where a list is given: :mod:`tasks.text.bad_words` |
 
 | FineWeb (Penedo et al. 2024, 3.6) | |
 |---|---|
@@ -91,6 +92,7 @@ RULES: tuple[Rule, ...] = (
     Rule("c4.min_sentences", "sentences", "least"),
     *_most("c4", "curly_bracket_lines"),
     Rule("c4.max_lorem_ipsum", "lorem_ipsum", "most"),
+    Rule("c4.max_bad_words", "bad_words", "most"),
     Rule("fineweb.min_line_punct", "line_punct", "least"),
     *_most("fineweb", "short_lines"),
     Rule("fineweb.char_dup_lines", "dup_line_char_frac", "most"),

@@ -19,6 +19,7 @@ They are kept beside the text, so that thresholds can be studied and changed wit
 | sentences | ends of sentences, and lines that end without one | C4 |
 | curly_bracket_lines | share of lines with a curly bracket | C4 |
 | lorem_ipsum | times it occurs | C4 |
+| bad_words | times that words of the user's lists occur; where there are any | C4 |
 | line_punct | share of lines that end as a sentence does | FineWeb |
 | short_lines | share of lines of at most 30 characters (10 in Chinese) | FineWeb |
 | new_line_ratio | line breaks for each word, blank lines left out | FineWeb |

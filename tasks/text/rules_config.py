@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 
 from pydantic import Field
-from pydantic_core import PydanticUndefined
 
 from tasks.settings import StageConfig
+from tasks.text.files_config import FilesConfig
 
 
 class RepetitionConfig(StageConfig):
@@ -214,6 +214,19 @@ class C4Config(StageConfig):
         ge=0,
         le=1000000,
     )
+    bad_words: FilesConfig = Field(
+        FilesConfig(),
+        title="Bad words",
+        description="Text files with a word or a phrase a line. A file named by a language, such as en or "
+        "zh.txt, counts in that language alone, any other in all.",
+    )
+    max_bad_words: int = Field(
+        0,
+        title="Most bad words",
+        description="Times that words of these files may occur in a page, 0 to 1,000,000 (C4: 0).",
+        ge=0,
+        le=1000000,
+    )
 
 
 class FineWebConfig(StageConfig):
@@ -309,5 +322,5 @@ def limits() -> dict[str, float]:
         f"{section}.{name}": float(field.default)
         for section, model in SECTIONS.items()
         for name, field in model.model_fields.items()
-        if name != "enabled" and field.default is not PydanticUndefined
+        if name != "enabled" and isinstance(field.default, int | float)
     }

@@ -1,4 +1,4 @@
-"""Trains a linear classifier of documents from good and bad text: ``python -m tasks.text.score_training``.
+"""Trains a linear classifier of documents from good and bad text: what ``modelmill train-classifier`` does.
 
 Takes seconds for tens of thousands of pages. What counts as good is whatever is in the first folder: a few
 thousand pages of an encyclopedia against as many of the crawl itself is the usual choice (Brown et al. 2020,
@@ -7,7 +7,6 @@ appendix A).
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -104,20 +103,3 @@ def _of_lines(file: Path, lines: Iterable[str]) -> Iterator[str]:
         if not isinstance(found, str):
             raise ModelError(f'{file}:{number}: expected a JSON object with a string "text"')
         yield found
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Train from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.text.score_training", description=__doc__)
-    parser.add_argument("good", type=Path, help="folder or file of good text (.txt, .jsonl, also .gz)")
-    parser.add_argument("bad", type=Path, help="folder or file of bad text")
-    parser.add_argument("out", type=Path, help="the model to write, NAME.safetensors")
-    given = parser.parse_args(arguments)
-    trained = train(list(read_texts(given.good)), list(read_texts(given.bad)))
-    trained.model.save(given.out, trained.about())
-    figures = trained.about()
-    print(f"{given.out}: accuracy {figures['accuracy']}, AUC {figures['auc']} on held-out documents")
-
-
-if __name__ == "__main__":
-    main()
