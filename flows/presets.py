@@ -4,7 +4,8 @@
 |---|---|---|---|
 | tiny | 2 layers, 256 wide | two minutes on two cores | a first look, tests of a set-up |
 | small | 4 layers, 320 wide | thirteen minutes on two cores | a model that writes |
-| gpt2-124m | GPT-2 as published | a GPU | real corpora |
+| gpt2-124m | GPT-2 as published | a GPU, 10 billion tokens | real corpora |
+| gpt2-355m | GPT-2 medium as published | GPUs, 20 billion tokens | real corpora |
 """
 
 from __future__ import annotations
@@ -83,4 +84,23 @@ def gpt2_124m(sources: Sequence[str] = DOCUMENTATION) -> PipelineConfig:
     )
 
 
-PRESETS: dict[str, Callable[..., PipelineConfig]] = {"tiny": tiny, "small": small, "gpt2-124m": gpt2_124m}
+def gpt2_355m(sources: Sequence[str] = DOCUMENTATION) -> PipelineConfig:
+    """GPT-2 medium: wider and deeper, twice the tokens, and smaller steps, as wider models need."""
+    config = gpt2_124m(sources)
+    train = config.train.model_copy(
+        update={
+            "model": ModelShape(layers=24, heads=16, width=1024, context=1024),
+            "steps": 38_000,
+            "optimizer": OptimizerConfig(matrix_lr=1.5e-3, embedding_lr=1.5e-3, vector_lr=1.5e-3),
+            "schedule": ScheduleConfig(warmup_steps=500),
+        }
+    )
+    return config.model_copy(update={"name": "gpt2-355m", "train": train})
+
+
+PRESETS: dict[str, Callable[..., PipelineConfig]] = {
+    "tiny": tiny,
+    "small": small,
+    "gpt2-124m": gpt2_124m,
+    "gpt2-355m": gpt2_355m,
+}

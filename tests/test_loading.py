@@ -11,6 +11,7 @@ from flows.loading import ConfigError, load_config
 from flows.presets import PRESETS
 from tasks.gpt.dial import shape_of
 from tasks.gpt.estimate import count_parameters
+from tasks.gpt.shape import GPTConfig
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -18,6 +19,17 @@ def test_every_preset_is_a_complete_configuration(name: str) -> None:
     config = PRESETS[name]()
     assert isinstance(config, PipelineConfig)
     assert load_config(name) == config
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("gpt2-124m", 124_439_808), ("gpt2-355m", 354_823_168)])
+def test_presets_named_after_gpt2_have_the_published_numbers_of_parameters(
+    name: str, parameters: int
+) -> None:
+    config = PRESETS[name]()
+    shape = config.train.model
+    assert parameters == count_parameters(
+        GPTConfig(config.tokenize.vocab_size, shape.layers, shape.heads, shape.width, shape.context)
+    )
 
 
 def test_a_file_overlays_the_preset_and_a_setting_overlays_the_file(tmp_path: Path) -> None:
