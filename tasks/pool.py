@@ -1,42 +1,38 @@
 """An ordered process pool in which a crash or an endless loop costs one item, not the run.
 
 The standard pools break as a whole when a worker dies (``BrokenProcessPool``) or wait for it for ever. Here
-each worker is a process of its own behind a socket; when one dies, the item it was at is known, a fresh
+each worker is a process of its own behind a socket; when one dies, the item it was at is known, another
 worker takes over the rest, and everything comes out in the order it went in.
 
-A crashed item is tried once more in a fresh worker, so that a worker killed from outside (by hand, for
+A crashed item is tried once more in another worker, so that a worker killed from outside (by hand, for
 memory) changes nothing in the result, while an item that kills its worker twice is given up. An item that
 used up its processor seconds is given up at once: that does not depend on how busy the machine is.
+
+Workers that have come to the end of a map well serve the next one: see :mod:`tasks.pool_processes`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import signal
-import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Generic, TypeVar
+
+from tasks.pool_processes import Job, PoolError, WorkerProcess, hire, rest
+
+__all__ = ["Failure", "Outcome", "PoolError", "map_isolated"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-START_SECONDS = 120.0
-"""A worker that is not ready by then is taken for broken; importing on a loaded machine takes seconds."""
 CHUNKS_AHEAD = 2
 """Chunks a worker holds: one at work, one waiting, so that it never idles while the consumer is busy."""
 WINDOW = 8
 """Chunks a worker may be ahead of the oldest unfinished item, so that memory stays bounded."""
 ATTEMPTS = 2
-WORKER_PROGRAM = "import sys; sys.path[:] = {path!r}\nfrom tasks.pool_worker import serve\nserve({handle})"
-
-
-class PoolError(RuntimeError):
-    """The workers cannot run at all (the function's module does not import, say): no item is to blame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +79,7 @@ def map_isolated(
     """
     if workers < 1 or chunk < 1 or timeout_s <= 0:
         raise ValueError(f"workers={workers}, chunk={chunk}, timeout_s={timeout_s}: each must be positive")
-    pool: _Pool[T, R] = _Pool(function, iter(items), workers, timeout_s, chunk, memory_bytes)
+    pool: _Pool[T, R] = _Pool(Job(function, timeout_s, memory_bytes), iter(items), workers, chunk)
     try:
         yield from pool.run()
     finally:
@@ -99,22 +95,15 @@ class _Task(Generic[T]):
 
 @dataclass
 class _Worker(Generic[T]):
-    process: subprocess.Popen[bytes]
-    connection: Connection
+    process: WorkerProcess
     held: deque[_Task[T]] = field(default_factory=deque)
+    sound: bool = True
+    """Whether nothing happened in it that could tell on the next item."""
 
 
 class _Pool(Generic[T, R]):
-    def __init__(
-        self,
-        function: Callable[[T], R],
-        items: Iterator[T],
-        count: int,
-        timeout_s: float,
-        chunk: int,
-        memory_bytes: int,
-    ) -> None:
-        self._setup = (function, timeout_s, memory_bytes)
+    def __init__(self, job: Job, items: Iterator[T], count: int, chunk: int) -> None:
+        self._job = job
         self._items = items
         self._count = count
         self._chunk = chunk
@@ -137,12 +126,12 @@ class _Pool(Generic[T, R]):
             self._collect()
 
     def close(self) -> None:
-        """Kill what is left: workers hold nothing that could be damaged."""
+        """Let the workers rest that are done; end those that are in the middle of something."""
         for worker in self._workers:
-            worker.process.kill()
-            worker.connection.close()
-        for worker in self._workers:
-            worker.process.wait()
+            if worker.held or not worker.sound:
+                worker.process.end()
+            else:
+                rest(worker.process)
         self._workers.clear()
 
     def _feed(self) -> None:
@@ -151,7 +140,7 @@ class _Pool(Generic[T, R]):
             held = len(self._workers[slot].held) if slot < len(self._workers) else 0
             while held <= self._chunk * (CHUNKS_AHEAD - 1) and (tasks := self._take()):
                 if slot >= len(self._workers):
-                    self._workers.append(self._start())
+                    self._workers.append(_Worker(hire(self._job)))
                 self._send(self._workers[slot], tasks)
                 held = len(self._workers[slot].held)
 
@@ -173,18 +162,19 @@ class _Pool(Generic[T, R]):
         worker.held.extend(tasks)
         # Where it has died, _collect finds its end of file, with these tasks still held.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            worker.connection.send([(task.index, task.item) for task in tasks])
+            worker.process.connection.send([(task.index, task.item) for task in tasks])
 
     def _collect(self) -> None:
-        busy = {worker.connection: worker for worker in self._workers if worker.held}
+        busy = {worker.process.connection: worker for worker in self._workers if worker.held}
         for ready in wait(list(busy)):
             worker = busy[ready]  # type: ignore[index]
             try:
-                _, value, error = worker.connection.recv()
+                _, value, error = worker.process.connection.recv()
             except (EOFError, OSError):
                 self._bury(worker)
                 continue
             task = worker.held.popleft()
+            worker.sound &= error is None or error[0] != "out_of_memory"
             self._settle(task, value, Failure(*error) if error else None)
 
     def _settle(self, task: _Task[T], value: R | None, error: Failure | None) -> None:
@@ -192,12 +182,12 @@ class _Pool(Generic[T, R]):
 
     def _bury(self, worker: _Worker[T]) -> None:
         """A worker died: its first held item is to blame, the others go to the next worker."""
-        code = worker.process.wait()
-        worker.connection.close()
+        worker.process.connection.close()
+        code = worker.process.process.wait()
         task = worker.held.popleft()
         task.crashes += 1
         if code == -signal.SIGPROF:
-            self._settle(task, None, Failure("timed_out", f"over {self._setup[1]:g} processor seconds"))
+            self._settle(task, None, Failure("timed_out", f"over {self._job.timeout_s:g} processor seconds"))
         elif task.crashes >= ATTEMPTS:
             self._settle(task, None, _post_mortem(code))
         else:
@@ -205,38 +195,6 @@ class _Pool(Generic[T, R]):
         self._again.extend(worker.held)
         self._again = deque(sorted(self._again, key=lambda waiting: waiting.index))
         self._workers.remove(worker)
-
-    def _start(self) -> _Worker[T]:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-c", WORKER_PROGRAM.format(path=sys.path, handle=theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
-        worker: _Worker[T] = _Worker(process, Connection(ours.detach()))
-        try:
-            self._greet(worker)
-        except BaseException:
-            process.kill()
-            process.wait()
-            worker.connection.close()
-            raise
-        return worker
-
-    def _greet(self, worker: _Worker[T]) -> None:
-        try:
-            worker.connection.send(self._setup)
-            ready = worker.connection.poll(START_SECONDS)
-            if ready:
-                worker.connection.recv()
-        except (EOFError, OSError):
-            raise PoolError(
-                f"a worker could not load {self._setup[0]!r} (exit {worker.process.wait()}); "
-                "its traceback is on stderr"
-            ) from None
-        if not ready:
-            raise PoolError(f"a worker was not ready after {START_SECONDS:g} s")
 
 
 def _post_mortem(code: int) -> Failure:

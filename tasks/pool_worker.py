@@ -1,13 +1,14 @@
-"""The worker half of the isolating pool: one process that runs one function on the items it is sent.
+"""The worker half of the isolating pool: one process that runs a function on the items it is sent.
 
-It is started as ``python -c`` with a socket's number, so that it imports this module, the function's own
-module and nothing else. A function that does not end is stopped by the kernel: before each item two timers
+It is started as ``python -c`` with a socket's number, so that it imports this module, the functions' own
+modules and nothing else. A function that does not end is stopped by the kernel: before each item two timers
 are armed whose signals have their default action, which is death. So neither a loop that holds the
 interpreter's lock nor a parent that was killed leaves a process behind.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import pickle
 import resource
@@ -20,32 +21,47 @@ from typing import Any
 
 CLOCK_FACTOR = 4
 """An item may take this many times its processor seconds on the clock: a loaded machine is no fault of it."""
+REST_SECONDS = 20.0
+"""A worker that nobody wants for so long ends: the stages that follow each other closely are served."""
 
 
 def serve(handle: int) -> None:
-    """Run until the parent closes the socket.
+    """Run until the parent closes the socket, or has no job for :data:`REST_SECONDS`.
 
-    First message: (function, timeout in processor seconds, address-space bound in bytes or 0); answered by
-    None. Then lists of (index, item), each item answered by (index, value, None) or
-    (index, None, (reason, detail)), in order.
+    A job is a message (function, timeout in processor seconds, address-space bound in bytes or 0), answered
+    by None. Then come lists of (index, item), each item answered by (index, value, None) or
+    (index, None, (reason, detail)), in order; and None where the job has ended.
     """
     connection = Connection(handle)
-    function, timeout_s, memory_bytes = connection.recv()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    if memory_bytes:
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    connection.send(None)
-    gc.freeze()
     inbox = Inbox(connection)
-    while (entry := inbox.next()) is not None:
-        index, item = entry
-        reply = answer(function, index, item, timeout_s)
-        try:
-            connection.send(reply)
-        except (pickle.PicklingError, TypeError, AttributeError) as error:
-            connection.send((index, None, ("raised", f"its value cannot be sent: {error}"[:500])))
+    with contextlib.suppress(EOFError, TimeoutError):
+        while True:
+            _work(inbox.next(REST_SECONDS), connection, inbox)
+            gc.collect()
+
+
+def _work(job: tuple[Callable[[Any], Any], float, int], connection: Connection, inbox: Inbox) -> None:
+    """Do one job to its end; nothing of it is left but what was imported for it."""
+    function, timeout_s, memory_bytes = job
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    bounds = [bound for bound in (memory_bytes, most) if bound > 0]
+    resource.setrlimit(resource.RLIMIT_AS, (min(bounds, default=resource.RLIM_INFINITY), most))
+    try:
+        connection.send(None)
+        gc.freeze()
+        while (entries := inbox.next()) is not None:
+            for index, item in entries:
+                reply = answer(function, index, item, timeout_s)
+                try:
+                    connection.send(reply)
+                except (pickle.PicklingError, TypeError, AttributeError) as error:
+                    detail = f"its value cannot be sent: {error}"[:500]
+                    connection.send((index, None, ("raised", detail)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def answer(
@@ -72,27 +88,29 @@ def answer(
 
 
 class Inbox:
-    """Items that have arrived; a thread takes them off the socket, so that the parent never waits to send."""
+    """What has arrived; a thread takes it off the socket, so that the parent never waits to send."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._entries: deque[tuple[int, Any] | None] = deque()
+        self._messages: deque[bytes | None] = deque()
         self._arrived = threading.Semaphore(0)
         threading.Thread(target=self._fill, daemon=True).start()
 
-    def next(self) -> tuple[int, Any] | None:
-        """The next (index, item), or None once the parent has closed the socket."""
-        self._arrived.acquire()
-        return self._entries.popleft()
+    def next(self, timeout_s: float | None = None) -> Any:
+        """The next message; EOFError once the parent has closed the socket, TimeoutError where none comes."""
+        if not self._arrived.acquire(timeout=timeout_s):
+            raise TimeoutError
+        message = self._messages.popleft()
+        if message is None:
+            raise EOFError
+        return pickle.loads(message)
 
     def _fill(self) -> None:
-        while True:
+        message: bytes | None = b""
+        while message is not None:
             try:
-                entries = self._connection.recv()
-            except (EOFError, OSError):
-                entries = [None]
-            for entry in entries:
-                self._entries.append(entry)
-                self._arrived.release()
-            if entries[-1:] == [None]:
-                return
+                message = self._connection.recv_bytes()
+            except (EOFError, OSError, MemoryError):
+                message = None
+            self._messages.append(message)
+            self._arrived.release()

@@ -4,17 +4,21 @@ import math
 import operator
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import types
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tasks import pool_processes
 from tasks.pool import Outcome, PoolError, map_isolated
+from tasks.pool_processes import MOST_KEPT
 
 HELPERS = '''
 import os, time
@@ -32,6 +36,8 @@ def misbehave(item):
             pass
     if item == "raise":
         raise ValueError("no good")
+    if item == "exhaust":
+        bytearray(2**34)
     if item == "lambda":
         return lambda: None
     return item * 2
@@ -69,6 +75,10 @@ def helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]
 
 def values(outcomes: Iterator[Outcome[object, object]]) -> list[object]:
     return [each.error.reason if each.error else each.value for each in outcomes]
+
+
+def pids_kept() -> set[int]:
+    return {worker.process.pid for worker in pool_processes._kept}
 
 
 def test_order_is_kept_whatever_the_workers() -> None:
@@ -148,6 +158,87 @@ def test_closing_early_leaves_no_process(helpers: object) -> None:
         os.kill(pid, 0)
 
 
+def test_a_worker_that_is_done_serves_the_next_map(helpers: object) -> None:
+    (first,) = values(map_isolated(helpers.pid_of, [0]))  # type: ignore[attr-defined]
+    assert values(map_isolated(math.sqrt, [4.0])) == [2.0]
+    assert values(map_isolated(helpers.pid_of, [0, 1])) == [first, first]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("item", ["crash", "spin", "exhaust"])
+def test_a_worker_that_came_to_harm_serves_no_other(helpers: object, item: str) -> None:
+    before = pids_kept()
+    list(map_isolated(helpers.misbehave, [item], timeout_s=0.4, memory_bytes=2**30))  # type: ignore[attr-defined]
+    assert pids_kept() <= before
+
+
+def test_a_workers_memory_is_bounded_as_each_map_says(helpers: object) -> None:
+    hoard, size = helpers.hoard, 2**31  # type: ignore[attr-defined]
+    assert values(map_isolated(hoard, [size])) == [size]
+    kept = pids_kept()
+    assert values(map_isolated(hoard, [size], memory_bytes=2**30)) == ["out_of_memory"]
+    assert not kept & pids_kept()
+    assert values(map_isolated(hoard, [9], memory_bytes=2**30)) == [9]
+    kept = pids_kept()
+    assert values(map_isolated(hoard, [size])) == [size]
+    assert pids_kept() == kept
+
+
+def test_a_worker_of_other_surroundings_is_not_taken(
+    helpers: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen = values(map_isolated(helpers.pid_of, [0]))  # type: ignore[attr-defined]
+    monkeypatch.setenv("MODELMILL_TEST_SURROUNDINGS", "others")
+    seen += values(map_isolated(helpers.pid_of, [0]))  # type: ignore[attr-defined]
+    monkeypatch.chdir(tmp_path)
+    seen += values(map_isolated(helpers.pid_of, [0]))  # type: ignore[attr-defined]
+    monkeypatch.syspath_prepend(str(tmp_path / "elsewhere"))
+    seen += values(map_isolated(helpers.pid_of, [0]))  # type: ignore[attr-defined]
+    assert len(set(seen)) == 4
+    assert all(isinstance(pid, int) and not _alive(pid) for pid in seen[:-1])
+
+
+def test_maps_in_threads_share_workers_and_keep_a_bounded_number(helpers: object) -> None:
+    def squares(start: int) -> list[object]:
+        return values(map_isolated(helpers.misbehave, range(start, start + 40), workers=2, chunk=3))  # type: ignore[attr-defined]
+
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(squares, range(0, 900, 100)))
+    assert found == [[2 * (start + n) for n in range(40)] for start in range(0, 900, 100)]
+    assert len(pids_kept()) <= MOST_KEPT
+
+
+def test_a_worker_killed_at_rest_is_replaced(helpers: object) -> None:
+    (pid,) = values(map_isolated(helpers.pid_of, [0]))  # type: ignore[attr-defined]
+    assert isinstance(pid, int)
+    os.kill(pid, signal.SIGKILL)
+    assert values(map_isolated(helpers.misbehave, ["a"])) == ["aa"]  # type: ignore[attr-defined]
+
+
+def test_a_worker_that_nobody_wants_ends() -> None:
+    ours, theirs = socket.socketpair()
+    program = f"from tasks import pool_worker as w; w.REST_SECONDS = 0.1; w.serve({theirs.fileno()})"
+    with ours, theirs:
+        done = subprocess.run(
+            [sys.executable, "-c", program], pass_fds=[theirs.fileno()], check=True, timeout=60
+        )
+    assert done.returncode == 0
+
+
+def test_a_forked_child_leaves_its_parents_workers_alone() -> None:
+    program = (
+        "import math, os\nfrom tasks.pool import map_isolated\nfrom tasks.pool_processes import _kept\n"
+        "list(map_isolated(math.sqrt, [4.0]))\n"
+        "pid = _kept[0].process.pid\n"
+        "if (child := os.fork()) == 0:\n"
+        "    assert [o.value for o in map_isolated(math.sqrt, [9.0])] == [3.0]\n"
+        "    raise SystemExit(0 if _kept[0].process.pid != pid else 1)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        "assert [o.value for o in map_isolated(math.sqrt, [16.0])] == [4.0]\n"
+        "assert _kept[0].process.pid == pid\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
+
+
 def test_a_function_that_cannot_be_imported_stops_the_run(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,13 +256,15 @@ def test_bounds_are_checked() -> None:
             list(map_isolated(math.sqrt, [1.0], **bad))  # type: ignore[arg-type]
 
 
-def test_an_orphaned_worker_ends() -> None:
+@pytest.mark.parametrize("left", ["next(outcomes)", "list(outcomes)"], ids=["in_a_loop", "at_rest"])
+def test_an_orphaned_worker_ends(left: str) -> None:
     """A parent that is killed leaves nothing behind: the item's own timer ends the loop."""
 
+    items = "[0, 30]" if left.startswith("next") else "[0]"
     program = (
         "import time\nfrom tasks.pool import map_isolated\n"
-        "outcomes = map_isolated(time.sleep, [0, 30], timeout_s=0.4, chunk=1)\n"
-        "next(outcomes); import subprocess, os\n"
+        f"outcomes = map_isolated(time.sleep, {items}, timeout_s=0.4, chunk=1)\n"
+        f"{left}; import subprocess, os\n"
         "command = ['pgrep', '-P', str(os.getpid()), '-f', 'pool_worker']\n"
         "print(subprocess.check_output(command).decode(), flush=True)\n"
         "time.sleep(30)\n"
