@@ -7,11 +7,9 @@ Completed()" without saying which, so the settings below leave those to warnings
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from typing import Any
-
-from prefect.exceptions import MissingContextError
-from prefect.logging import get_run_logger
 
 LOGGER = logging.getLogger("modelmill")
 
@@ -35,8 +33,17 @@ def stage_log(stage: str, label: str = "") -> StageLog:
     """The log of a stage (of one part), tied to the task or flow run around it, if there is one."""
     if LOGGER.level == logging.NOTSET:
         LOGGER.setLevel(logging.INFO)  # Prefect gives the logger a handler, but no level
+    return StageLog(f"{stage} {label}".strip(), _prefect_run())
+
+
+def _prefect_run() -> Mapping[str, object]:
+    """What Prefect's logger says of the run around; nothing where there is none."""
+    if "prefect" not in sys.modules:
+        return {}
+    from prefect.exceptions import MissingContextError
+    from prefect.logging import get_run_logger
+
     try:
-        run = get_run_logger().extra or {}  # type: ignore[union-attr]
+        return get_run_logger().extra or {}  # type: ignore[union-attr]
     except MissingContextError:
-        run = {}
-    return StageLog(f"{stage} {label}".strip(), run)
+        return {}

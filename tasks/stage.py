@@ -13,25 +13,24 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Concatenate, Generic, ParamSpec, cast
-
-from prefect import Task
-from prefect.cache_policies import CacheKeyFnPolicy
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import TaskRunContext
-from prefect.results import ResultStore
-from prefect.tasks import exponential_backoff
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, cast
 
 from storage.artifacts import Artifact, Parent, Recipe
 from storage.store import RECORD, Draft, Store, open_store
 from tasks.fingerprint import canonical, code_digests
 from tasks.journal import Entry, record
 from tasks.planning import Plan, Step, active_plan, pending_in
-from tasks.prefect_progress import PrefectProgress
 from tasks.progress import Event, Progress, tell
 from tasks.retry import is_transient
 from tasks.run_log import StageLog, stage_log
+
+if TYPE_CHECKING:  # a second and 50 MB that a stage without a flow around it can do without
+    from prefect import Task
+    from prefect.client.schemas.objects import State, TaskRun
+    from prefect.context import TaskRunContext
+    from prefect.results import ResultStore
 
 P = ParamSpec("P")
 StageFunction = Callable[Concatenate["StageRun", P], dict[str, Any]]
@@ -99,15 +98,24 @@ class Stage(Generic[P]):
         self.summary = summary
         self.function = function
         self.resumable = resumable
+        self.retries = retries
         self.signature = _without_run(function)
-        self.task: Task[..., Artifact] = Task(
+
+    @cached_property
+    def task(self) -> Task[..., Artifact]:
+        """The stage as Prefect runs it."""
+        from prefect import Task
+        from prefect.cache_policies import CacheKeyFnPolicy
+        from prefect.tasks import exponential_backoff
+
+        return Task(
             fn=self._task_function(),
-            name=name,
-            description=summary,
+            name=self.name,
+            description=self.summary,
             cache_policy=CacheKeyFnPolicy(cache_key_fn=self._cache_key),
             persist_result=True,
             result_serializer="json",
-            retries=retries,
+            retries=self.retries,
             retry_delay_seconds=exponential_backoff(backoff_factor=2),
             retry_jitter_factor=0.5,
             retry_condition_fn=_can_succeed_next_time,
@@ -161,6 +169,9 @@ class Stage(Generic[P]):
         if (plan := active_plan()) is not None:
             plan.steps.append(Step(self.name, "", "cached", ("kept from an earlier run",), artifact))
             return artifact
+        from prefect import Task
+        from prefect.cache_policies import CacheKeyFnPolicy
+
         place = f"{artifact.kind}/{artifact.key}/{RECORD}"
 
         def key(context: TaskRunContext, _arguments: dict[str, Any]) -> str:
@@ -235,6 +246,10 @@ class Stage(Generic[P]):
         return dict(bound.arguments)
 
     def _task_function(self) -> Callable[..., Artifact]:
+        from prefect.context import TaskRunContext
+
+        from tasks.prefect_progress import PrefectProgress
+
         def run(*args: Any, **kwargs: Any) -> Artifact:
             arguments = self._bind(args, kwargs)
             context = TaskRunContext.get()
