@@ -9,6 +9,7 @@ Documents and corpus share one schema, so that a reader of one reads the other:
 | fetched_at | when it was fetched, UTC, or null where the source does not say |
 | source_file, source_offset | the file it came from and the record's byte offset in it |
 | title, date, author, charset | what the page says of itself; empty where it does not |
+| stated_language | the BCP 47 tag that the page states, lower case; empty where it states none |
 | language, language_score | ISO 639-1 code and confidence in 0..1; empty until cleaned |
 | text | the main content, Unicode NFC, paragraphs separated by newlines |
 | signals | the measured quality numbers by name; empty until cleaned |
@@ -28,6 +29,7 @@ DOCUMENTS = pa.schema(
         pa.field("date", pa.string()),
         pa.field("author", pa.string()),
         pa.field("charset", pa.string()),
+        pa.field("stated_language", pa.string()),
         pa.field("language", pa.string()),
         pa.field("language_score", pa.float32()),
         pa.field("text", pa.string(), nullable=False),

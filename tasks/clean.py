@@ -161,7 +161,8 @@ def results(source: Path, config: CleanConfig) -> Iterator[tuple[dict[str, Any],
     def items() -> Iterator[Document]:
         for row in read_rows(source, batch_rows=READ_ROWS):
             rows.append(row)
-            yield Document(row["doc_id"], row["url"], row["domain"], row["text"])
+            stated = row["stated_language"] or ""
+            yield Document(row["doc_id"], row["url"], row["domain"], row["text"], stated)
 
     outcomes = map_isolated(
         Cleaner(config),

@@ -208,6 +208,7 @@ def document(record: Record, found: Extracted) -> dict[str, Any]:
         "date": found.date or clean_text(record.date),
         "author": found.author or clean_text(record.author),
         "charset": found.charset,
+        "stated_language": found.language_hint,
         "language": "",
         "language_score": None,
         "text": found.text,

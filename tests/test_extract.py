@@ -231,3 +231,18 @@ def test_no_soup_of_tags_raises_anything_else(parts: list[str], codec: str) -> N
 def test_no_bytes_raise_anything_else(raw: bytes, label: str) -> None:
     for html in (raw, b"<html><p>" + raw, b"<meta charset=" + raw):
         assert survives(html, label)
+
+
+@pytest.mark.parametrize(
+    ("page", "stated"),
+    [
+        ('<html lang="fr-FR"><body><div lang="de">x</div>', "fr-fr"),
+        ('<html><head><meta property="og:locale" content="pt_BR"></head><body lang="de">', "pt-br"),
+        ('<html><body><a lang="es">Español</a><div id="x" xml:lang="ja-JP" class="book">', "ja-jp"),
+        ('<html><head><link rel="canonical" href="https://h.example/ru-RU/x.html"></head><body>', "ru"),
+        ('<html><head><link rel="alternate" href="https://h.example/ru-RU/x.html"></head><body>', ""),
+        ('<html><head><link rel="canonical" href="https://h.example/ru/x.html"></head><body>', ""),
+    ],
+)
+def test_the_outermost_statement_of_a_language_counts(page: str, stated: str) -> None:
+    assert extract(f"{page}<p>Something to say.</p>".encode()).language_hint == stated

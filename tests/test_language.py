@@ -1,6 +1,7 @@
 """Languages: told apart, shared out, filtered, and never a reason to fail."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ from hypothesis import strategies as st
 
 from tasks.text import language
 from tasks.text.addresses import language_in
-from tasks.text.language import LanguageError, identify, remove_foreign_lines, share_in, shares
+from tasks.text.config import LanguageConfig
+from tasks.text.language import LanguageError, identify, share_in, shares
+from tasks.text.language_filter import judge, without_foreign
+from tasks.text.language_lines import is_code
 
 SAMPLES = {
     "zh": "今天的天气非常好，我们决定一起去公园散步，然后在湖边的小餐馆吃午饭。",
@@ -39,12 +43,71 @@ def test_a_document_in_two_languages_has_two_shares() -> None:
     assert share_in(tuple(found.items()), ("en", "fr")) == pytest.approx(1.0)
 
 
+def filtered(text: str, *keep: str, stated: str = "") -> tuple[float, str, list[str]]:
+    """A text's share of the kept languages, the text without foreign lines, and those lines."""
+    wanted = LanguageConfig(keep=keep)
+    judged = judge(text, stated, wanted, None)
+    return judged.share, *without_foreign(text, judged, wanted)
+
+
 def test_lines_in_other_languages_are_taken_out_and_code_stays() -> None:
     code = "sudo apt-get install --no-install-recommends libapache2-mod-php"
     text = "\n".join([SAMPLES["en"], SAMPLES["fr"], code, SAMPLES["zh"], SAMPLES["fr"][:20]])
-    rest, gone = remove_foreign_lines(text, shares(text), ("en", "zh"))
+    _, rest, gone = filtered(text, "en", "zh")
     assert gone == [SAMPLES["fr"]]
     assert rest.split("\n") == [SAMPLES["en"], code, SAMPLES["zh"], SAMPLES["fr"][:20]]
+
+
+def test_short_lines_in_a_script_of_their_own_are_told_apart() -> None:
+    text = "\n".join([SAMPLES["zh"], "今日の天気", "Сегодня", SAMPLES["ja"], SAMPLES["ru"], "公园"])
+    _, rest, gone = filtered(text, "zh", "en")
+    assert gone == ["今日の天気", "Сегодня", SAMPLES["ja"], SAMPLES["ru"]]
+    assert rest == f"{SAMPLES['zh']}\n公园"
+
+
+def test_kana_are_japanese_whatever_the_kanji_look_like() -> None:
+    headline = "東京都知事選挙の結果、現職候補が三選"
+    assert identify(headline)[0] == "ja"
+    assert (
+        identify("他在北京看了电影《となり》，觉得非常好看，于是又去看了一遍，还买了很多纪念品。")[0] == "zh"
+    )
+
+
+def test_a_mixed_document_is_counted_over_all_its_lines() -> None:
+    """Windows that happen to lie in one language do not decide."""
+    english, french = f"{SAMPLES['en']}\n" * 10, f"{SAMPLES['fr']}\n" * 10
+    text = (french + english) * 7
+    share, _, gone = filtered(text, "en")
+    assert share == pytest.approx(len(english) / len(french + english), abs=0.02)
+    assert len(gone) == 70
+
+
+def test_code_counts_for_no_language() -> None:
+    session = "# apt install --yes /srv/x.deb\n$ dpkg-reconfigure locales\nfoo@bar:~$ make install now\n"
+    assert all(is_code(line) for line in session.splitlines())
+    assert not any(is_code(line) for text in SAMPLES.values() for line in text.splitlines())
+    text = f"{SAMPLES['fr']}\n{session * 9}{SAMPLES['fr']}\n{SAMPLES['en']}\n"
+    share, rest, _ = filtered(text, "en")
+    assert share == pytest.approx(1 / 3, abs=0.05)
+    assert session * 9 in rest
+
+
+@pytest.mark.parametrize(
+    ("stated", "weighed"),
+    [("fr-fr", 0.8), ("de", 0.8), ("", 1), ("en-fr", 1), ("zh-cn", 1), ("cn", 1), ("fra", 1)],
+)
+def test_what_a_page_states_turns_the_scale_but_does_not_decide(stated: str, weighed: float) -> None:
+    assert filtered(SAMPLES["en"], "en", "zh", stated=stated)[0] == pytest.approx(weighed)
+    assert filtered(SAMPLES["fr"], "en", "zh", stated="en")[0] == 0
+    mixed = "\n".join([SAMPLES["en"]] * 7 + [SAMPLES["fr"]] * 3)
+    kept = filtered(mixed, "en", "zh", stated=stated)[0] >= LanguageConfig().min_share
+    assert kept == (weighed == 1)
+
+
+def test_what_a_page_states_can_decide_or_count_for_nothing() -> None:
+    assert judge(SAMPLES["en"], "fr", LanguageConfig(keep=("en",), stated="refuse"), None).share == 0
+    assert judge(SAMPLES["en"], "fr", LanguageConfig(keep=("en",), stated="ignore"), None).share == 1
+    assert judge(SAMPLES["fr"], "fr", LanguageConfig(stated="refuse"), None).share == 1, "all are kept"
 
 
 def test_a_long_document_is_identified_from_all_over_it() -> None:
@@ -63,7 +126,9 @@ def test_no_text_raises(text: str) -> None:
     code, share = identify(text)
     assert code
     assert 0 <= share <= 1.01
-    remove_foreign_lines(text, shares(text), ("zh",))
+    share, rest, gone = filtered(text, "zh", stated=text[:9])
+    assert 0 <= share <= 1.01
+    assert sorted([*rest.split("\n"), *gone]) == sorted(text.split("\n")) or not gone
 
 
 def test_without_cld2_langid_answers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,31 +156,72 @@ def test_a_language_in_an_address_has_a_region(url: str, named: str) -> None:
     assert language_in(url) == named
 
 
-@pytest.mark.parametrize(
-    ("name", "code"), [("fr-FR", "fr"), ("ja-JP", "ja"), ("ru-RU", "ru"), ("ar-MA", "ar")]
-)
-def test_of_real_pages_in_other_languages_a_hundredth_gets_through(
-    real_data: Callable[[str], Path], name: str, code: str
-) -> None:
+@pytest.fixture(scope="module")
+def book(real_data: Callable[[str], Path]) -> Callable[[str], list[tuple[str, str, str]]]:
+    """Address, text and stated language of the pages of one handbook."""
     from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-    from tasks.text.cleaning import Cleaner, Document
-    from tasks.text.config import CleanConfig
     from tasks.text.extract import extract
 
-    by_text = Cleaner(CleanConfig.model_validate({"language": {"keep": ["zh", "en"], "addresses": "ignore"}}))
-    by_both = Cleaner(CleanConfig.model_validate({"language": {"keep": ["zh", "en"]}}))
-    foreign = kept_foreign = passed = 0
-    with real_data(f"handbook/handbook-{name}.warc.gz").open("rb") as file:
-        for record in ArchiveIterator(file, record_types=WarcRecordType.response):
-            url, text = record.headers["WARC-Target-URI"], extract(record.reader.read()).text
-            foreign += characters_in(text, code)
-            result = by_text(Document("0" * 64, url, "h.example", text))
-            kept_foreign += characters_in(result.text, code) if not result.reason else 0
-            passed += not by_both(Document("0" * 64, url, "h.example", text)).reason
+    @cache
+    def pages(name: str) -> list[tuple[str, str, str]]:
+        found = []
+        with real_data(f"handbook/handbook-{name}.warc.gz").open("rb") as file:
+            for record in ArchiveIterator(file, record_types=WarcRecordType.response):
+                page = extract(record.reader.read())
+                found.append((record.headers["WARC-Target-URI"], page.text, page.language_hint))
+        return found
+
+    return pages
+
+
+def passes(page: tuple[str, str, str], **language: str) -> tuple[bool, str]:
+    """Whether a page passes cleaning for Chinese and English, and what is kept of its text."""
+    from tasks.text.cleaning import Cleaner, Document
+    from tasks.text.config import CleanConfig
+
+    cleaner = Cleaner(CleanConfig.model_validate({"language": {"keep": ["zh", "en"], **language}}))
+    url, text, stated = page
+    result = cleaner(Document("0" * 64, url, "h.example", text, stated))
+    return not result.reason, result.text if not result.reason else ""
+
+
+BOOKS = [("fr-FR", "fr"), ("ja-JP", "ja"), ("ru-RU", "ru"), ("ar-MA", "ar")]
+
+
+@pytest.mark.parametrize(("name", "code"), BOOKS)
+def test_of_real_text_in_other_languages_a_hundredth_gets_through(
+    book: Callable[[str], list[tuple[str, str, str]]], name: str, code: str
+) -> None:
+    foreign = sum(characters_in(page[1], code) for page in book(name))
+    kept = sum(characters_in(passes(page, addresses="ignore")[1], code) for page in book(name))
     assert foreign > 30_000
-    assert kept_foreign <= 0.01 * foreign  # the pages that are kept are those nobody translated
-    assert passed == 0  # and where the address counts, they go as well
+    assert kept <= 0.01 * foreign  # the pages that are kept are those nobody translated
+
+
+def test_of_real_pages_in_other_languages_a_hundredth_gets_through(
+    book: Callable[[str], list[tuple[str, str, str]]],
+) -> None:
+    """Pages of which at least half is not, word for word, in the English book; the others are English."""
+    english = {line for _, text, _ in book("en-US") for line in text.split("\n")}
+
+    def translated(text: str) -> bool:
+        own = sum(len(line) for line in text.split("\n") if line not in english)
+        return own >= 0.5 * sum(map(len, text.split("\n")))
+
+    pages = [page for name, _ in BOOKS for page in book(name) if translated(page[1])]
+    assert len(pages) > 200
+    assert sum(passes(page, addresses="ignore")[0] for page in pages) <= 0.01 * len(pages)
+
+
+@pytest.mark.parametrize("config", [{"addresses": "refuse"}, {"addresses": "ignore", "stated": "refuse"}])
+def test_where_addresses_or_statements_count_their_untranslated_pages_go_too(
+    book: Callable[[str], list[tuple[str, str, str]]], config: dict[str, str]
+) -> None:
+    assert not any(passes(page, **config)[0] for name, _ in BOOKS for page in book(name))
+    for name in ("zh-CN", "en-US"):
+        kept = sum(passes(page, **config)[0] for page in book(name))
+        assert kept >= 0.95 * len(book(name))
 
 
 def characters_in(text: str, code: str) -> int:

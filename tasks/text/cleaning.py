@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.text import language, pii
+from tasks.text import pii
 from tasks.text.addresses import AddressFilter, language_in
 from tasks.text.bad_words import BadWords
 from tasks.text.config import CleanConfig
 from tasks.text.decontaminate import Index
 from tasks.text.dedup import signature_row
 from tasks.text.dedup_units import units
+from tasks.text.language_filter import judge, without_foreign
 from tasks.text.lines import clean_lines
 from tasks.text.model_scores import load_scorer
 from tasks.text.quality import all_failed
@@ -36,6 +37,8 @@ class Document:
     url: str
     domain: str
     text: str
+    stated_language: str = ""
+    """The BCP 47 tag that its page states; empty where it states none."""
 
 
 @dataclass(slots=True)
@@ -85,7 +88,7 @@ class Cleaner:
         return result
 
     def _judge(self, document: Document, result: Result) -> None:
-        result.rules = rules = self._identify(document.url, result)
+        result.rules = rules = self._identify(document, result)
         if result.reason:
             return
         result.text, removed = clean_lines(result.text, rules, self._config.lines)
@@ -112,24 +115,25 @@ class Cleaner:
             return
         result.signature = signature_row(document.doc_id, result.text, found)
 
-    def _identify(self, url: str, result: Result) -> str:
+    def _identify(self, document: Document, result: Result) -> str:
         """Set the language, drop what is in none of the kept ones; gives the language whose rules apply."""
         wanted = self._config.language
-        found = language.shares(result.text, wanted.method, self._language_model)
-        result.language, result.language_score = found[0]
+        judged = judge(result.text, document.stated_language, wanted, self._language_model)
+        result.language, result.language_score = judged.found[0]
         if not wanted.keep:
-            return rules_language(found)
-        named = language_in(url) if wanted.addresses == "refuse" else ""
+            return rules_language(judged.found)
+        named = language_in(document.url) if wanted.addresses == "refuse" else ""
         if named and named not in wanted.keep:
             result.reason, result.detail = "language_of_address", named
-            return rules_language(found)
-        share = language.share_in(found, wanted.keep)
-        if share < wanted.min_share:
-            result.reason, result.value, result.threshold = "language", share, wanted.min_share
-            result.detail = ", ".join(f"{code} {part:.2f}" for code, part in found)
+            return rules_language(judged.found)
+        if judged.share < wanted.min_share:
+            result.reason, result.value, result.threshold = "language", judged.share, wanted.min_share
+            result.detail = ", ".join(f"{code} {part:.2f}" for code, part in judged.found)
+            if document.stated_language:
+                result.detail += f"; the page states {document.stated_language}"
         elif wanted.foreign_lines == "remove":
-            result.text, gone = language.remove_foreign_lines(result.text, found, wanted.keep, wanted.method)
+            result.text, gone = without_foreign(result.text, judged, wanted)
             if gone:
                 result.lines[FOREIGN] = len(gone)
-        kept = [item for item in found if item[0] in wanted.keep]
-        return rules_language(kept or found)
+        kept = [item for item in judged.found if item[0] in wanted.keep]
+        return rules_language(kept or judged.found)

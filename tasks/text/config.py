@@ -36,6 +36,13 @@ class LanguageConfig(StageConfig):
         "/fr-FR/: an untranslated page of a French site is a copy of another page. Without effect where "
         "every language is kept.",
     )
+    stated: Literal["ignore", "weigh", "refuse"] = Field(
+        "weigh",
+        title="Stated languages",
+        description="What a page's own statement (lang attributes and their like) of a language that is not "
+        "kept does. weigh: takes a fifth off the share of kept languages, so that mixed pages go and pages "
+        "that are wholly in a kept language stay. refuse: drops the page. ignore: nothing.",
+    )
     foreign_lines: Literal["keep", "remove"] = Field(
         "remove",
         title="Lines in other languages",

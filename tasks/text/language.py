@@ -4,7 +4,8 @@ CLD2 (the library pycld2) by default: it reads some 60,000 paragraphs a second, 
 is in each of up to three languages, and was right for all Chinese and 98 % of eleven languages' paragraphs.
 Where it cannot tell, or is not installed, py3langid answers: as accurate, pure Python, an eighth as fast.
 
-A long document is identified from windows spread over it, so that the cost is bounded.
+A long document is identified from windows spread over it, so that the cost is bounded; what is found to be
+in several languages is looked at line by line, by :mod:`tasks.text.language_lines`.
 """
 
 from __future__ import annotations
@@ -17,17 +18,19 @@ from typing import Any, Literal
 
 Method = Literal["cld2", "langid", "fasttext"]
 Shares = tuple[tuple[str, float], ...]
+Identifier = Callable[[str], Shares]
 
 UNKNOWN = "und"
 """The ISO 639 code of a language that cannot be told."""
 WINDOWS, WINDOW = 6, 700
 """Windows, and characters in each, that a longer text is identified from."""
-LEAST_LETTERS = 25
-"""A line with fewer letters is too short to be called foreign."""
-LEAST_SHARE = 0.5
-"""Share of a line that must be in a foreign language to call the line foreign."""
+LEAST_KANA = 0.2
+"""Share of kana among kana and Han from which a text is Japanese, whatever it was taken for: Chinese that
+quotes Japanese has less, Japanese prose has half."""
 
 _ALIASES = {"iw": "he", "jw": "jv", "in": "id", "nb": "no", "nn": "no", "un": UNKNOWN, "zxx": UNKNOWN}
+_KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa\uff66-\uff9d]")
+_HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
 _UNREADABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
     + "".join(chr(plane << 16 | low) for plane in range(1, 17) for low in (0xFFFE, 0xFFFF))
@@ -61,31 +64,6 @@ def share_in(found: Shares, kept: Collection[str]) -> float:
     return sum(share for code, share in found if code in kept) / known if known else 0.0
 
 
-def remove_foreign_lines(
-    text: str, found: Shares, kept: Collection[str], method: Method = "cld2"
-) -> tuple[str, list[str]]:
-    """Take out the lines in languages that are not kept; gives the rest of the text and those lines.
-
-    Only languages that were found in the document count (a line of code can look like any language), and
-    lines with few letters stay.
-    """
-    foreign = {code for code, _ in found if code not in kept and code != UNKNOWN}
-    if not foreign:
-        return text, []
-    identifier = _identifier("cld2" if method == "fasttext" else method, None)
-    stay: list[str] = []
-    gone: list[str] = []
-    for line in text.split("\n"):
-        (gone if _is_foreign(line, foreign, identifier) else stay).append(line)
-    return "\n".join(stay), gone
-
-
-def _is_foreign(line: str, foreign: Collection[str], identifier: Identifier) -> bool:
-    if sum(map(str.isalpha, line)) < LEAST_LETTERS:
-        return False
-    return sum(share for code, share in identifier(line) if code in foreign) >= LEAST_SHARE
-
-
 def _sample(text: str) -> str:
     if len(text) <= WINDOWS * WINDOW:
         return text
@@ -93,16 +71,37 @@ def _sample(text: str) -> str:
     return "\n".join(text[int(i * step) : int(i * step) + WINDOW] for i in range(WINDOWS))
 
 
-Identifier = Callable[[str], Shares]
+def mostly_kana(text: str) -> bool:
+    """Whether a text is Japanese by its kana."""
+    kana = len(_KANA.findall(text))
+    return kana > 0 and kana >= LEAST_KANA * (kana + len(_HAN.findall(text)))
 
 
 def _shares(text: str, identifier: Identifier) -> Shares:
     found = identifier(text)
     if found and found[0][0] != UNKNOWN:
-        return found
+        return _japanese(found) if found[0][0] == "zh" and mostly_kana(text) else found
     if identifier is not _langid and (second := _langid(text)):
         return second
     return ((UNKNOWN, 0.0),)
+
+
+def _japanese(found: Shares) -> Shares:
+    """The shares with Chinese's given to Japanese."""
+    shares: dict[str, float] = {}
+    for code, share in found:
+        name = "ja" if code == "zh" else code
+        shares[name] = shares.get(name, 0.0) + share
+    return _largest_first(shares)
+
+
+def _largest_first(shares: dict[str, float]) -> Shares:
+    return tuple(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def line_identifier(method: Method) -> Identifier:
+    """What tells a line's language; fastText's probabilities of single lines mislead."""
+    return _identifier("cld2" if method == "fasttext" else method, None)
 
 
 def _identifier(method: Method, model: Path | None) -> Identifier:
@@ -140,7 +139,7 @@ def _cld2(text: str) -> Shares:
     for _, name, percent, _ in found[2]:
         if percent and (code := _code(name)) not in (UNKNOWN, "xx"):
             shares[code] = shares.get(code, 0.0) + percent / 100
-    return tuple(sorted(shares.items(), key=lambda item: -item[1]))
+    return _largest_first(shares)
 
 
 @cache

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.text.addresses import language_in
 from tasks.text.markup import Markup
 from tasks.text.statements import HEAD_CHARACTERS, Statements
 
@@ -51,6 +52,15 @@ _TAG = re.compile(r"<[^>]*>")
 _LANG = re.compile(
     r"<html\b[^>]{0,1000}?\s(?:xml:)?lang\s*=\s*[\"']?([a-zA-Z]{2,3}(?:[-_][a-zA-Z0-9]+)*)", re.I
 )
+_INNER_LANG = re.compile(
+    r"<(?:body|main|article|section|div)\b[^>]{0,500}?\s(?:xml:)?lang\s*=\s*[\"']?"
+    r"([a-zA-Z]{2,3}(?:[-_][a-zA-Z0-9]+)*)",
+    re.I,
+)
+_CANONICAL = re.compile(
+    r"<link\b(?=[^>]{0,500}?\srel\s*=\s*[\"']?canonical)[^>]{0,500}?\shref\s*=\s*[\"']?([^\"'\s>]{1,2000})",
+    re.I,
+)
 _TIME = re.compile(r"<time\b[^>]{0,300}?\bdatetime\s*=\s*[\"']([^\"']{8,40})[\"']", re.IGNORECASE)
 _NUMERIC_DATE = re.compile(
     r"(?<!\d)(19[89]\d|20\d\d)(?:(?:-|/|\.|\s*年\s*)(\d{1,2})(?:-|/|\.|\s*月\s*)(\d{1,2})|(\d\d)(\d\d))(?!\d)"
@@ -70,6 +80,8 @@ _BYLINE = re.compile(
     r"(?:\s*<[^>]*>){0,4}\s*(?:(?:written |posted )?by:?\s+)?(?:\s*<[^>]*>){0,3}\s*([^<>\d|@]{3,60})<",
     re.IGNORECASE,
 )
+NEAR_TOP = 50_000
+"""Characters in which a page's outer elements begin."""
 NEARBY = 400
 MENTIONS = 12
 """Elements named like a byline or a date that are looked at; articles have theirs near the top."""
@@ -86,7 +98,8 @@ class Metadata:
     """ISO 8601 day, such as 2025-09-04."""
     author: str = ""
     language: str = ""
-    """Lower-case BCP 47 tag, such as zh-cn: a hint, often wrong."""
+    """Lower-case BCP 47 tag, such as zh-cn: a hint, sometimes wrong. Stated by the root element, else by a
+    meta element, else by the first large element that states one, else by the canonical address's locale."""
 
 
 def read_metadata(markup: Markup, stated: Statements, url: str = "") -> Metadata:
@@ -200,5 +213,8 @@ def _day(text: str) -> str:
 def _language(head: str, metas: dict[str, str]) -> str:
     found = _LANG.search(head)
     stated = found[1] if found else metas.get("content-language") or metas.get("og:locale") or ""
+    if not stated:
+        inner, canonical = _INNER_LANG.search(head, 0, NEAR_TOP), _CANONICAL.search(head, 0, NEAR_TOP)
+        stated = inner[1] if inner else language_in(canonical[1]) if canonical else ""
     tag = stated.split(",")[0].strip().replace("_", "-").lower()
     return tag if re.fullmatch(r"[a-z]{2,3}(-[a-z0-9]{1,8})*", tag) else ""
