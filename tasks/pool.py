@@ -4,9 +4,10 @@ The standard pools break as a whole when a worker dies (``BrokenProcessPool``) o
 each worker is a process of its own behind a socket; when one dies, the item it was at is known, another
 worker takes over the rest, and everything comes out in the order it went in.
 
-A crashed item is tried once more in another worker, so that a worker killed from outside (by hand, for
-memory) changes nothing in the result, while an item that kills its worker twice is given up. An item that
-used up its processor seconds is given up at once: that does not depend on how busy the machine is.
+A crashed item is tried once more in another worker, and one whose worker was killed from outside (by hand,
+for memory) four times more, so that this changes nothing in the result; an item that goes on killing its
+workers is given up. An item that used up its processor seconds is given up at once: that does not depend on
+how busy the machine is.
 
 Workers that have come to the end of a map well serve the next one: see :mod:`tasks.pool_processes`.
 """
@@ -33,6 +34,9 @@ CHUNKS_AHEAD = 2
 WINDOW = 8
 """Chunks a worker may be ahead of the oldest unfinished item, so that memory stays bounded."""
 ATTEMPTS = 2
+"""Tries for an item at which a worker crashes."""
+KILLED_ATTEMPTS = 5
+"""Tries where it was killed with SIGKILL: that comes from outside, not from the item, unless for memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +192,7 @@ class _Pool(Generic[T, R]):
         task.crashes += 1
         if code == -signal.SIGPROF:
             self._settle(task, None, Failure("timed_out", f"over {self._job.timeout_s:g} processor seconds"))
-        elif task.crashes >= ATTEMPTS:
+        elif task.crashes >= (KILLED_ATTEMPTS if code == -signal.SIGKILL else ATTEMPTS):
             self._settle(task, None, _post_mortem(code))
         else:
             self._again.append(task)

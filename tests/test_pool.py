@@ -55,6 +55,14 @@ def die_once(path):
         os.kill(os.getpid(), 9)
     return Path(path).name
 
+def die_often(path):
+    """Die at the first four sights of a path, and always at one that ends in a 9."""
+    with open(path, "a") as mark:
+        mark.write("x")
+    if Path(path).stat().st_size < 5 or path.endswith("9"):
+        os.kill(os.getpid(), 9)
+    return Path(path).name
+
 def pid_of(item):
     return os.getpid()
 
@@ -120,6 +128,13 @@ def test_an_exceptions_own_reason_is_kept(helpers: object) -> None:
 def test_a_worker_killed_by_hand_changes_nothing(helpers: object, tmp_path: Path) -> None:
     paths = [str(tmp_path / f"mark{number}") for number in range(4)]
     assert values(map_isolated(helpers.die_once, paths, chunk=4)) == [f"mark{n}" for n in range(4)]  # type: ignore[attr-defined]
+
+
+def test_workers_killed_by_hand_again_and_again_change_nothing_within_reason(
+    helpers: object, tmp_path: Path
+) -> None:
+    paths = [str(tmp_path / name) for name in ("mark1", "mark9", "mark2")]
+    assert values(map_isolated(helpers.die_often, paths)) == ["mark1", "crashed", "mark2"]  # type: ignore[attr-defined]
 
 
 def test_memory_is_bounded(helpers: object) -> None:
