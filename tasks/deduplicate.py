@@ -30,6 +30,8 @@ from tasks.text.dedup_ledger import Ledger, records_of
 from tasks.text.dedup_tally import Tally
 
 BATCH_ROWS = 512
+ABOUT = ["doc_id", "url", "domain", "language", "text"]
+"""Columns that are looked at row by row; the others are handed on as they are."""
 REPEATED = pa.schema([("domain", pa.string()), ("pages", pa.int64()), ("line", pa.string())])
 """The most repeated of the lines that were removed, at most 1,000, most pages first."""
 
@@ -175,32 +177,47 @@ class _Writing:
         tally: Tally,
     ) -> None:
         """Write a part's documents, each to where it belongs, in the order of the part."""
-        signatures = (
-            row for batch in read_batches(part.signatures, None, BATCH_ROWS) for row in batch.to_pylist()
-        )
+        signatures = read_batches(part.signatures, None, BATCH_ROWS)
         for start, batch, stays in _surviving(part, self.done, verdicts, None):
             rejects = _duplicates(ledger, verdicts, start, batch, config)
-            rows = batch.to_pylist(maps_as_pydicts="strict")
-            for row, signature, stayed in zip(rows, signatures, stays, strict=False):
+            kept: list[tuple[int, Stripped | None]] = []
+            for number, (row, stayed) in enumerate(zip(_rows(batch), stays.tolist(), strict=True)):
                 tally.came(row)
                 stripped = (
                     lines.strip(row["domain"], row["doc_id"], row["text"]) if stayed and lines else None
                 )
                 reject = _too_short(row, stripped, config) if stayed else next(rejects)
                 if reject is None:
-                    self._keep(row, signature, stripped)
-                    tally.stayed(row, stripped)
+                    kept.append((number, stripped))
+                    tally.stayed(row if stripped is None else {**row, "text": stripped.text}, stripped)
                 else:
                     tally.went(row, reject["reason"])
                     self._rejects.write({**_about(row), **reject})
+            self._keep(batch, next(signatures), kept)
             self.done = start + batch.num_rows
 
-    def _keep(self, row: dict[str, Any], signature: dict[str, Any], stripped: Stripped | None) -> None:
-        if stripped is not None and stripped.lines:
-            row["text"] = stripped.text
-            signature = signature_row(row["doc_id"], row["text"])
-        self._kept.write(row)
-        self._signatures.write(signature)
+    def _keep(
+        self, batch: pa.RecordBatch, signatures: pa.RecordBatch, kept: list[tuple[int, Stripped | None]]
+    ) -> None:
+        """Write these rows of a batch; those that lost lines with the text that is left and its signature."""
+        numbers = pa.array([number for number, _ in kept], pa.int64())
+        batch, signatures = batch.take(numbers), signatures.take(numbers)
+        changed = {at: found.text for at, (_, found) in enumerate(kept) if found is not None and found.lines}
+        if changed:
+            texts = batch["text"].to_pylist()
+            doc_ids, rows = batch["doc_id"].to_pylist(), signatures.to_pylist()
+            for at, text in changed.items():
+                texts[at], rows[at] = text, signature_row(doc_ids[at], text)
+            place = batch.schema.get_field_index("text")
+            batch = batch.set_column(place, batch.schema.field(place), pa.array(texts, pa.string()))
+            signatures = pa.RecordBatch.from_pylist(rows, schema=signatures.schema)
+        self._kept.write_batch(batch)
+        self._signatures.write_batch(signatures)
+
+
+def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """What the verdicts are told by, of each row of a batch."""
+    return batch.select(ABOUT).to_pylist()  # type: ignore[no-any-return]
 
 
 def _too_short(
