@@ -47,7 +47,7 @@ _META = re.compile(
     rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([a-zA-Z0-9_:.-]{2,40})|<\?xml[^>]{0,100}encoding=[\"']([a-zA-Z0-9_.-]{2,40})",
     re.IGNORECASE,
 )
-_CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f\ufffd]")
+_CONTROLS = bytes([*range(9), *range(14, 32), 127])
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -63,15 +63,16 @@ def decode(html: bytes, declared: str = "") -> tuple[str, str]:
     """
     for mark, name in BYTE_ORDER_MARKS:
         if html.startswith(mark):
-            return _checked(html[len(mark) :].decode(name, "replace"), name)
-    if b"\x1b$" in html[:SAMPLE_BYTES] and html[:SAMPLE_BYTES].isascii():
-        return _checked(html.decode("iso2022_jp_ext", "replace"), "iso2022_jp")
-    if b"\x00" in html[:SAMPLE_BYTES] and (wide := _without_mark(html)):
-        return _checked(html.decode(wide, "replace"), wide)
+            return _checked(html, html[len(mark) :].decode(name, "replace"), name)
+    sample = html[:SAMPLE_BYTES]
+    if b"\x1b" in sample and b"\x1b$" in sample and sample.isascii():
+        return _checked(html, html.decode("iso2022_jp_ext", "replace"), "iso2022_jp")
+    if b"\x00" in sample and (wide := _without_mark(html)):
+        return _checked(html, html.decode(wide, "replace"), wide)
     try:
-        return _checked(html.decode("utf-8"), "utf-8")
+        return _checked(html, html.decode("utf-8"), "utf-8")
     except UnicodeDecodeError:
-        return _checked(*_from_labels(html, declared))
+        return _checked(html, *_from_labels(html, declared))
 
 
 def known_codec(label: str) -> str:
@@ -129,15 +130,21 @@ def _without_mark(html: bytes) -> str:
     return "utf-16-be" if odd <= even / 10 else ""
 
 
-def _checked(text: str, name: str) -> tuple[str, str]:
+def _checked(html: bytes, text: str, name: str) -> tuple[str, str]:
     """Drop zero characters and lone surrogates; refuse what is mostly control characters."""
     sample = text[:CONTROL_SAMPLE]
-    if len(_CONTROLS.findall(sample)) > CONTROL_SHARE * len(sample):
+    if _controls(sample) > CONTROL_SHARE * len(sample):
         raise ExtractionError(
             "binary", f"more than {CONTROL_SHARE:.0%} of it is control characters as {name}"
         )
-    if "\x00" in text:
+    if b"\x00" in html:  # ten times as fast as to look into the text
         text = text.replace("\x00", "")
     if name.startswith(("utf-16", "utf-32")):
         text = _SURROGATES.sub("\ufffd", text)
     return text, name
+
+
+def _controls(sample: str) -> int:
+    """How many control characters and replacement characters a text has."""
+    content = sample.encode("utf-8", "surrogatepass")
+    return len(content) - len(content.translate(None, _CONTROLS)) + sample.count("\ufffd")

@@ -28,7 +28,8 @@ _BOUNDS = ExtractConfig()
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff\ud800-\udfff]")
 _BLANKS = re.compile(r"[ \t]+\n")
 _GAPS = re.compile(r"\n{3,}")
-_BOX = re.compile(r'<(?:div|aside) class="sidebar"(?=[^<>]*>\s*<div class="titlepage")')
+_BOXED = ' class="sidebar"'
+_BOX = re.compile(rf'<(?:div|aside){_BOXED}(?=[^<>]*>\s*<div class="titlepage")')
 """A box of text as DocBook's stylesheets write it: its class says sidebar, and means no page's side."""
 
 
@@ -108,7 +109,8 @@ def _fast(page: Page) -> str:
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
-    tree = HTMLTree.parse(_BOX.sub("<div", page.markup.page))
+    source = page.markup.page
+    tree = HTMLTree.parse(_BOX.sub("<div", source) if _BOXED in source else source)
     return str(extract_plain_text(tree, main_content=True, alt_texts=False, list_bullets=False))
 
 
@@ -136,7 +138,11 @@ def _trafilatura() -> Callable[..., Any]:
 def _tidy(text: str) -> str:
     """No control characters or lone surrogates, no space at line ends, at most one empty line in a row."""
     text = _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return _GAPS.sub("\n\n", _BLANKS.sub("\n", text)).strip()
+    if " \n" in text or "\t\n" in text:  # most texts have none, and the patterns stop at every space
+        text = _BLANKS.sub("\n", text)
+    if "\n\n\n" in text:
+        text = _GAPS.sub("\n\n", text)
+    return text.strip()
 
 
 _MODES: dict[str, Callable[[Page], str]] = {"fast": _fast, "quality": _quality, "best": _best}

@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.web.common_crawl import CommonCrawlError, chosen_files
 from tasks.web.config import SPEED_ONLY, IngestConfig
 from tasks.web.fingerprints import Fingerprints
 from tasks.web.pydoc_site import PydocError, pydoc_crawl
@@ -204,6 +203,8 @@ def _s3(source: str, rest: str, config: IngestConfig, _: Fingerprints) -> list[S
 
 
 def _common_crawl(source: str, rest: str, config: IngestConfig, _: Fingerprints) -> list[SourceRef]:
+    from tasks.web.common_crawl import CommonCrawlError, chosen_files  # it brings an HTTP client
+
     try:
         addresses = chosen_files(source, config)
     except CommonCrawlError as error:
