@@ -108,7 +108,10 @@ def _each(numbers: list[int], lines: list[str], rule: Callable[[str], str]) -> d
 def _short(full: list[int], lines: list[str], least: int, broken: dict[int, str]) -> dict[int, str]:
     """Lines with too few words, but not one that stands alone between longer ones: that is a heading."""
     left = [number for number in full if number not in broken]
-    short = [not _has_words(lines[number], least) for number in left]
+    short = [
+        len(lines[number].split(None, least)) < least and not _has_words(lines[number], least)
+        for number in left
+    ]
     found = {}
     for place, number in enumerate(left):
         if short[place]:
@@ -133,10 +136,10 @@ def _notice(line: str, config: LinesConfig) -> str:
 
 
 def _has_words(line: str, least: int) -> bool:
-    words = len(line.split(None, least))
-    if words >= least:
-        return True
-    return not line.isascii() and words + _alone(line) / Profile.chars_per_word >= least
+    """Whether a line that spaces cut into fewer words has enough, by its characters without spaces."""
+    if line.isascii():
+        return False
+    return len(line.split(None, least)) + _alone(line) / Profile.chars_per_word >= least
 
 
 def _long_word(line: str, longest: int) -> bool:

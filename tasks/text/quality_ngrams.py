@@ -21,6 +21,9 @@ from tasks.text.dedup_units import mix
 
 TOP_SIZES = (2, 3, 4)
 DUPLICATE_SIZES = (5, 6, 7, 8, 9, 10)
+_NAMES = {size: f"top_{size}_gram" for size in TOP_SIZES} | {
+    size: f"dup_{size}_gram" for size in DUPLICATE_SIZES
+}
 
 
 def repetition(
@@ -37,18 +40,18 @@ def repetition(
         units_per_word: a run of k words is one of round(k * units_per_word) units.
         characters: of the whole text; 0 for the sum of the lengths.
     """
-    sizes = [(size, f"top_{size}_gram") for size in TOP_SIZES]
-    sizes += [(size, f"dup_{size}_gram") for size in DUPLICATE_SIZES]
-    found = dict.fromkeys((name for _, name in sizes), 0.0)
-    sums = np.concatenate(([0], np.cumsum(lengths)))
-    at, groups, known = np.arange(len(hashes)), np.zeros(len(hashes), np.uint64), 0
+    found = dict.fromkeys(_NAMES.values(), 0.0)
+    count = len(hashes)
+    runs = {size: max(size, round(size * units_per_word)) for size in _NAMES}
+    sums = np.zeros(count + 1, np.int64)
+    np.cumsum(lengths, out=sums[1:])
     total = max(characters, int(sums[-1]))
-    for size, name in sizes:
-        units = max(size, round(size * units_per_word))
-        if len(at) and at.max() > len(hashes) - units:
-            inside = at <= len(hashes) - units
-            at, groups = at[inside], groups[inside]
-        at, groups, again = _repeated(_extended(hashes, at, groups, known, units), at)
+    hashes = np.concatenate((hashes, _beyond(runs[DUPLICATE_SIZES[-1]])))
+    low = np.uint64((1 << count.bit_length()) - 1)
+    at, groups, known = np.arange(count), np.zeros(count, np.uint64), 0
+    for size, name in _NAMES.items():
+        units = runs[size]
+        at, groups, again = _repeated(_extended(hashes, at, groups, known, units), at, low)
         if not len(at):
             break
         known = units
@@ -57,14 +60,23 @@ def repetition(
     return found
 
 
+@cache
+def _beyond(count: int) -> NDArray[np.uint64]:
+    """Units after the text's end, no two alike: a run that reaches into them occurs once."""
+    return mix(np.arange(count, dtype=np.uint64) + np.uint64(1 << 40))
+
+
 def _extended(
     hashes: NDArray[np.uint64], at: NDArray[np.int64], groups: NDArray[np.uint64], known: int, units: int
 ) -> NDArray[np.uint64]:
-    """Keys of the runs of ``units`` from each position, of whose first ``known`` units the group is known."""
+    """Keys of the runs of ``units`` from each position, of whose first ``known`` units the group is known.
+
+    The units' hashes are mixed already, so that their sums are spread over all bits.
+    """
     keys = groups * _factor(0)
     for offset in range(known, units):
         keys += hashes[at + offset] * _factor(offset + 1)
-    return mix(keys)
+    return keys
 
 
 @cache
@@ -73,28 +85,24 @@ def _factor(number: int) -> np.uint64:
 
 
 def _repeated(
-    keys: NDArray[np.uint64], at: NDArray[np.int64]
+    keys: NDArray[np.uint64], at: NDArray[np.int64], low: np.uint64
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
     """Positions whose key occurs more than once, their groups' numbers, and those that are not the first.
 
-    Ordered by key, then position.
+    Ordered by key, then position. ``low`` masks the bits that hold a position.
     """
-    none = at[:0], keys[:0], at[:0]
-    if len(keys) < 2:
-        return none
-    low = np.uint64((1 << int(at.max()).bit_length()) - 1)
-    packed = np.sort((keys & ~low) | at.astype(np.uint64))
+    packed = (keys & ~low) | at.view(np.uint64)
+    packed.sort()
     high = packed & ~low
     same = high[1:] == high[:-1]
     if not same.any():
-        return none
+        return at[:0], keys[:0], at[:0]
     again, member = np.zeros(len(keys), np.bool_), np.zeros(len(keys), np.bool_)
     again[1:] = same
     member[:-1] = same
     member |= again
-    positions = (packed & low).astype(np.int64)
-    groups = np.cumsum(~again)[member].astype(np.uint64)
-    return positions[member], groups, positions[again]
+    positions, follows = (packed[member] & low).view(np.int64), again[member]
+    return positions, np.cumsum(~follows).view(np.uint64), positions[follows]
 
 
 def _top(at: NDArray[np.int64], groups: NDArray[np.uint64], sums: NDArray[np.int64], units: int) -> int:
