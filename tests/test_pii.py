@@ -1,5 +1,7 @@
 """Personal data: what is masked, as what, and what only looks like it."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,6 +83,14 @@ def test_is_masked_as_its_kind(kind: str, text: str) -> None:
     assert counts == {kind: 1}
     assert PLACEHOLDERS[kind] in masked
     assert mask(masked, ALL) == (masked, {})
+
+
+@pytest.mark.parametrize("piece", ["-----BEGIN PRIVATE KEY-----", "1 ", "a@", "1.1.", "eyJ", "a:"])
+def test_no_text_makes_masking_slow(piece: str) -> None:
+    """A million characters of what might be something take a second or two, as any million does."""
+    started = time.process_time()
+    mask(piece * (2**20 // len(piece)), ALL)
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("text", KEPT)

@@ -60,7 +60,8 @@ _IPV6 = re.compile(
 _VERSION_BEFORE = re.compile(r"(?:version|ver\.?|v|release|build|版本|第|section|§)\s*$", re.IGNORECASE)
 _NUMBER = re.compile(r"\d[\d ()./\u2010-\u2013-]{5,30}[\dXx](?![A-Za-z0-9_%]|[.,]\d)")
 _PRIVATE_KEY = re.compile(
-    r"-----BEGIN ([A-Z ]*PRIVATE KEY(?: BLOCK)?)-----.{1,20000}?-----END \1-----", re.DOTALL
+    r"-----BEGIN ([A-Z ]*PRIVATE KEY(?: BLOCK)?)-----(?:(?!-----BEGIN ).){1,20000}?-----END \1-----",
+    re.DOTALL,
 )
 _TOKEN = re.compile(
     r"(?<![A-Za-z0-9_])(?:"
