@@ -82,6 +82,15 @@ def test_a_mixed_document_is_counted_over_all_its_lines() -> None:
     assert len(gone) == 70
 
 
+def test_short_lines_count_together() -> None:
+    """A page of short English entries with a list of languages is an English page."""
+    products = [f"Shoes for {kind} days" for kind in ("wet", "dry", "hot", "bad")] * 12
+    menu = ["العربية في مصر", "المملكة العربية", "الإمارات العربية", "English", "Deutsch", "Русский язык"]
+    share, _, gone = filtered("\n".join([*products, *menu]), "en", "zh")
+    assert share > 0.8
+    assert "العربية في مصر" in gone
+
+
 def test_code_counts_for_no_language() -> None:
     session = "# apt install --yes /srv/x.deb\n$ dpkg-reconfigure locales\nfoo@bar:~$ make install now\n"
     assert all(is_code(line) for line in session.splitlines())

@@ -49,7 +49,7 @@ def judge(text: str, stated: str, config: LanguageConfig, model: Path | None) ->
     if MIXED_FROM <= share < 1:
         known = {*config.keep, *(code for code, _ in found)}
         lines = line_languages(text, known, line_identifier(config.method))
-        found = lines.shares() or found
+        found = lines.shares or found
         share = share_in(found, config.keep)
     if config.stated != "ignore" and stated_code(stated) not in {"", *config.keep}:
         share *= 1 - STATED_WEIGHT if config.stated == "weigh" else 0

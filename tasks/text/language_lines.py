@@ -8,7 +8,6 @@ counted from those lines whose language can be told. Lines of code have none: th
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -35,15 +34,8 @@ class Lines:
 
     lines: list[str]
     codes: list[str]
-
-    def shares(self) -> Shares:
-        """Shares of the lines that have a language, by bytes of UTF-8 as CLD2 counts; may be empty."""
-        sizes = Counter[str]()
-        for line, code in zip(self.lines, self.codes, strict=True):
-            if code:
-                sizes[code] += len(line.encode("utf-8", "replace"))
-        total = sizes.total()
-        return tuple((code, size / total) for code, size in sizes.most_common())
+    shares: Shares
+    """Shares of what has a language, by bytes of UTF-8 as CLD2 counts, largest first; may be empty."""
 
     def without(self, foreign: Collection[str]) -> tuple[str, list[str]]:
         """The text without the lines in some languages, and those lines."""
@@ -53,23 +45,45 @@ class Lines:
 
 
 def line_languages(text: str, known: Collection[str], identifier: Identifier) -> Lines:
-    """Each line's language, of those that are known to be in the document: a stray line can look like any."""
+    """Each line's language, of those that are known to be in the document: a stray line can look like any.
+
+    Lines that are too short to tell are told all together, for the shares alone.
+    """
     lines = text.split("\n")
-    codes = (_language(line, identifier) for line in lines)
-    return Lines(lines, [code if code in known and code != UNKNOWN else "" for code in codes])
+    told = [_language(line, identifier) for line in lines]
+    codes = [code if code and code in known and code != UNKNOWN else "" for code in told]
+    short = "\n".join(line for line, code in zip(lines, told, strict=True) if code is None)
+    sizes = {code: share * _size(short) for code, share in identifier(short) if code in known}
+    for line, code in zip(lines, codes, strict=True):
+        if code:
+            sizes[code] = sizes.get(code, 0.0) + _size(line)
+    total = sum(sizes.values())
+    shares = sorted(((code, size / total) for code, size in sizes.items()), key=lambda item: -item[1])
+    return Lines(lines, codes, tuple(shares))
 
 
-def _language(line: str, identifier: Identifier) -> str:
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
+
+
+def _language(line: str, identifier: Identifier) -> str | None:
+    """A line's language, empty where it has none, and None where the line is too short to tell."""
     letters = sum(map(str.isalpha, line))
-    if letters < LEAST_OF_SCRIPT or is_code(line):
+    if not letters or is_code(line):
         return ""
     least = LEAST_LETTERS
-    if not line.isascii() and 2 * sum(map(str.isalpha, _LATIN.sub("", line))) > letters:
+    if letters >= LEAST_OF_SCRIPT and not line.isascii() and _outside_latin(line) * 2 > letters:
         if mostly_kana(line):
             return "ja"
         least = LEAST_HAN if _HAN.search(line) else LEAST_OF_SCRIPT
-    found = identifier(line) if letters >= least else ()
+    if letters < least:
+        return None
+    found = identifier(line)
     return found[0][0] if found and found[0][1] >= LEAST_SHARE else ""
+
+
+def _outside_latin(line: str) -> int:
+    return sum(map(str.isalpha, _LATIN.sub("", line)))
 
 
 def is_code(line: str) -> bool:
