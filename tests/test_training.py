@@ -138,16 +138,17 @@ def test_micro_batches_change_nothing_but_rounding(tmp_path: Path) -> None:
     assert whole == pytest.approx(uneven, abs=2e-3)
 
 
-@pytest.mark.parametrize("kind", ["muon", "adamw"])
-def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "precision"), [("muon", "float32"), ("adamw", "float32"), ("muon", "bf16")])
+def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, kind: str, precision: Any) -> None:
     settings = config(optimizer={"kind": kind})
-    straight = Trainer(parts(tmp_path / "straight", settings))
+    device = Device("cpu", 0, precision, torch.get_num_threads())
+    straight = Trainer(parts(tmp_path / "straight", settings, device=device))
     straight.run()
     for at in (1, 9, 10, 29):
         seen = stop_after(at)
-        first = Trainer(parts(tmp_path / "cut", settings, stop=seen))
+        first = Trainer(parts(tmp_path / "cut", settings, stop=seen, device=device))
         assert first.run().state in {"stopped", "finished"}
-    last = Trainer(parts(tmp_path / "cut", settings))
+    last = Trainer(parts(tmp_path / "cut", settings, device=device))
     assert last.run().state == "finished"
     assert weights(last) == weights(straight)
     assert metrics.curve(tmp_path / "cut") == metrics.curve(tmp_path / "straight")

@@ -16,12 +16,13 @@ import argparse
 import importlib.util
 import json
 import math
+import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def contenders(arguments: argparse.Namespace) -> list[Contender]:
         found += [Contender(peer, "float32"), Contender(peer, "bf16")]
     if not arguments.no_compile:
         found += [Contender(who, "bf16", compiled=True) for who in (OURS, *peers)]
-    return found
+    return [one for one in found if not arguments.only or re.search(arguments.only, one.name)]
 
 
 # ---- one contender, in a process of its own ----------------------------------------------------
@@ -229,6 +230,7 @@ def main() -> None:
         child(arguments)
         return
     made = setting(arguments)
+    made = replace(made, rounds=arguments.rounds or made.rounds)
     results: dict[str, list[dict[str, Any]]] = {}
     everyone = contenders(arguments)
     for number in range(made.rounds):
@@ -261,10 +263,10 @@ def report(everyone: list[Contender], results: dict[str, list[dict[str, Any]]], 
 
 
 def check_losses(results: dict[str, list[dict[str, Any]]]) -> None:
-    ours = results[f"{OURS} float32"][0]["losses"]
     for peer in (NANO, HF):
-        for run in results.get(f"{peer} float32", [])[:1]:
-            apart = max(abs(a - b) for a, b in zip(ours, run["losses"], strict=True))
+        pairs = zip(results.get(f"{OURS} float32", []), results.get(f"{peer} float32", []), strict=False)
+        for ours, theirs in list(pairs)[:1]:
+            apart = max(abs(a - b) for a, b in zip(ours["losses"], theirs["losses"], strict=True))
             print(f"float32 losses differ from {peer}'s by at most {apart:.1e}")
             if apart > 1e-3:
                 sys.exit(f"the losses of {OURS} and {peer} should agree step for step")
@@ -282,6 +284,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--toy", action="store_true", help="a shape that takes seconds")
     parser.add_argument("--gpt2", action="store_true", help="GPT-2 124M's shape on the CPU")
     parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--only", default="", help="contenders whose name this pattern is found in")
+    parser.add_argument("--rounds", type=int, default=0, help="0 takes as many as the shape is given")
     parser.add_argument(
         "--tuned-peers", action="store_true", help="give the peers our allocator settings too"
     )

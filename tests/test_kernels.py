@@ -1,0 +1,84 @@
+"""The model's bfloat16 kernels for a CPU against float32: values, gradients, and what is hidden."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tasks.gpt import attention, loss
+from tasks.gpt.attention import causal_attention
+from tasks.gpt.gelu import gelu
+
+ROUNDING = 2.0**-8
+"""bfloat16 keeps eight bits: a value is at most so far from its rounding, as a share of it."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Two threads wait on each other for ever on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).bfloat16()
+
+
+def exact_attention(qkv: Tensor, heads: int) -> Tensor:
+    B, T, width = qkv.shape
+    q, k, v = qkv.view(B, T, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4)
+    y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    return y.transpose(1, 2).reshape(B, T, width // 3)
+
+
+@pytest.mark.parametrize("length", [1, 16, 128, 200, 300])
+def test_attention_and_its_gradients_are_the_exact_ones_rounded(length: int) -> None:
+    """In one block, in several, and where the last is shorter."""
+    assert attention.BLOCK == 128
+    low, wanted = drawn(2, length, 3 * 32), drawn(2, length, 32, seed=1)
+    exact = low.float().requires_grad_()
+    expected = exact_attention(exact, heads=2)
+    expected.backward(wanted.float())
+    found = causal_attention(low.requires_grad_(), heads=2)
+    found.backward(wanted)
+    assert low.grad is not None
+    assert exact.grad is not None
+    torch.testing.assert_close(found.float(), expected, atol=4 * ROUNDING, rtol=4 * ROUNDING)
+    torch.testing.assert_close(low.grad.float(), exact.grad, atol=8 * ROUNDING, rtol=8 * ROUNDING)
+
+
+def test_attention_sees_no_later_position() -> None:
+    before = drawn(1, 300, 96)
+    after = before.clone()
+    after[:, 250:] = drawn(1, 50, 96, seed=2)
+    first, second = causal_attention(before, heads=2), causal_attention(after, heads=2)
+    assert torch.equal(first[:, :250], second[:, :250])
+    assert not torch.equal(first[:, 250:], second[:, 250:])
+
+
+def test_gelu_and_its_slope_are_the_exact_ones_rounded() -> None:
+    low = torch.linspace(-12, 12, 300_001).bfloat16().requires_grad_()  # more than one piece
+    exact = low.detach().float().requires_grad_()
+    expected = F.gelu(exact, approximate="tanh")
+    expected.sum().backward()
+    found = gelu(low)
+    found.sum().backward()
+    assert low.grad is not None
+    assert exact.grad is not None
+    torch.testing.assert_close(found.float(), expected, atol=1e-6, rtol=ROUNDING)
+    torch.testing.assert_close(low.grad.float(), exact.grad, atol=1e-5, rtol=ROUNDING)
+    with torch.no_grad():
+        assert torch.equal(gelu(low), found)
+
+
+def test_the_loss_in_bfloat16_is_that_of_the_rounded_logits() -> None:
+    logits, targets = 3 * drawn(64, 500), torch.arange(64) * 7
+    expected = F.cross_entropy(logits.float(), targets, reduction="sum")
+    gradient = torch.softmax(logits.float(), 1) - F.one_hot(targets, 500)
+    found = loss._softmax_in_place(logits, targets)
+    torch.testing.assert_close(found, expected, atol=64 * ROUNDING, rtol=0)
+    torch.testing.assert_close(logits.float(), gradient, atol=1e-6, rtol=ROUNDING)
