@@ -1,4 +1,4 @@
-"""Deduplication beside its peers: signatures a second, planted near-duplicates found, memory of the reduce.
+"""Deduplication beside its peers: signatures a second, planted near-duplicates found, parts, memory.
 
     python tests/bench/bench_dedup.py [--peers PYTHON] [--texts FILE.parquet] [--documents 20000]
 
@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tasks.text.dedup_ledger import Ledger
@@ -45,6 +45,7 @@ def main() -> None:
     print(f"{len(texts):,} documents, {characters / 1e6:.1f} M characters")
     _signature_rates(texts, options.peers)
     _recall()
+    _orders(texts)
     _memory(options.documents)
 
 
@@ -185,6 +186,45 @@ def _recall() -> None:
         above = [f for low, fs in by_tenth.items() if low >= 0.8 for f in fs]
         print(f"  {script:9} Jaccard .8 and over: {sum(above) / len(above):.3f} of {len(above)};   {row}")
         print(f"            error of the estimate: {(sum(e * e for e in errors) / len(errors)) ** 0.5:.3f}")
+
+
+def _orders(texts: Sequence[str]) -> None:
+    """Whether the texts and near copies of half of them fall into the same clusters, however they come."""
+    from tasks.text.dedup import signature_row
+
+    rng = random.Random(2)
+    copies = [_near_copy(text, rng) for text in texts[::2]]
+    rows = [signature_row(f"{number:064x}", text) for number, text in enumerate([*texts, *copies])]
+    found = []
+    for parts, order in ((1, 0), (1, 1), (2, 2), (2, 3), (5, 4), (5, 5)):
+        shuffled = random.Random(order).sample(rows, len(rows))
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(_clusters(Path(folder), [shuffled[number::parts] for number in range(parts)]))
+    same = sum(each == found[0] for each in found)
+    print(f"\n{len(rows):,} documents as 1, 2 and 5 parts, each in two orders")
+    print(f"  {same} of {len(found)} give the same clusters ({len(found[0]):,} documents go)")
+
+
+def _near_copy(text: str, rng: random.Random) -> str:
+    words = text.split(" ")
+    words[rng.randrange(len(words))] = "other"
+    return " ".join(words)
+
+
+def _clusters(folder: Path, parts: Sequence[Sequence[dict[str, Any]]]) -> dict[str, str]:
+    """Names of the documents that go, each with the one that stays."""
+    from tasks.text.dedup_cluster import cluster
+    from tasks.text.dedup_config import DeduplicateConfig
+    from tasks.text.dedup_ledger import Ledger, records_of
+
+    names = [row["doc_id"] for part in parts for row in part]
+    with Ledger(folder) as ledger:
+        for part in parts:
+            ids = [row["doc_id"] for row in part]
+            columns = [[row[name] for row in part] for name in ("text_sha256", "minhash", "length")]
+            ledger.add(records_of(ids, ids, *columns, [None] * len(part), earlier=False))
+        found = cluster(ledger, DeduplicateConfig())
+    return {names[row]: names[stays] for row, stays in zip(found.rows, found.survivors, strict=True)}
 
 
 def _ledger_of(folder: Path, signatures: Sequence[object]) -> Ledger:
