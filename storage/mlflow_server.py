@@ -15,6 +15,8 @@ import os
 import uuid
 from collections.abc import Sequence
 
+from storage.mlflow_database import make_database
+
 BACKEND, ARTIFACTS, ROOT = (
     "_MLFLOW_SERVER_FILE_STORE",
     "_MLFLOW_SERVER_ARTIFACT_DESTINATION",
@@ -69,6 +71,7 @@ def serve(host: str, port: int, backend: str) -> None:
     import uvicorn  # before MLflow's server, which guards itself where it sees one
 
     check_names()
+    make_database(backend)
     from mlflow.server.handlers import initialize_backend_stores
 
     initialize_backend_stores(backend, backend, os.environ[ROOT])

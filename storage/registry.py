@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from storage.errors import StorageError
 from storage.home import home, tracking_uri
 from storage.locks import exclusive
+from storage.mlflow_database import SQLITE, make_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,7 +36,6 @@ TAG = "modelmill."
 CLAIM, HISTORY = TAG + "champion_claim", TAG + "champion_history"
 REPLACED = TAG + "replaced"
 HISTORY_KEPT = 12
-SQLITE = "sqlite:///"
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -70,14 +70,13 @@ class Change:
 def connect(uri: str = "") -> MlflowClient:
     """A client for ``uri``, or for ``MLFLOW_TRACKING_URI``, or for the database in the home folder."""
     uri = uri or tracking_uri()
-    if uri.startswith(SQLITE):
-        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
     for setting, value in QUIET.items():
         os.environ.setdefault(setting, value)
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    make_database(uri)
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
