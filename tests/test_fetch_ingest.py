@@ -117,7 +117,7 @@ MALFORMED = {
     "nested": b"<html><body>" + b"<div>" * 200_000 + b"deep",
     "unclosed": b"<html><body>" + b"<b <p <i " * 50_000,
     "nulls": b"<html><body>\0\0<p>text</p>" * 100,
-    "one line": b"<html><body><p>" + b"word " * 1_000_000,
+    "one line of 10 MB": b"<html><body><p>" + b"word " * 2_097_152,
     "pdf": b"%PDF-1.7\n" + bytes(range(256)) * 20,
     "utf-16": "<html><body><p>text in sixteen bits</p></body></html>".encode("utf-16"),
     "bytes": bytes(range(256)) * 50,
