@@ -44,8 +44,8 @@ def _has_content(path: Path) -> bool:
 def _make_tables(uri: str) -> None:
     from mlflow.store.db import utils
 
-    engine = utils.create_sqlalchemy_engine(uri)
+    engine = utils.create_sqlalchemy_engine(uri)  # type: ignore[no-untyped-call]
     try:
-        utils._initialize_tables(engine)
+        utils._initialize_tables(engine)  # type: ignore[no-untyped-call]
     finally:
         engine.dispose()
