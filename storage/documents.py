@@ -107,7 +107,8 @@ def read_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Stream a Parquet part as record batches of at most ``batch_rows`` rows."""
     with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(batch_size=batch_rows, columns=columns)
+        # In this thread alone: parts are read side by side, and Arrow's threads keep memory of their own.
+        yield from file.iter_batches(batch_size=batch_rows, columns=columns, use_threads=False)
 
 
 def count_rows(path: Path) -> int:

@@ -132,6 +132,16 @@ def _surviving(
         start += batch.num_rows
 
 
+def _all_surviving(
+    parts: list[CleanPart], verdicts: Verdicts, columns: list[str] | None
+) -> Iterator[tuple[int, pa.RecordBatch, np.ndarray[Any, np.dtype[np.bool_]]]]:
+    """As :func:`_surviving`, of all parts."""
+    start = 0
+    for part in parts:
+        yield from _surviving(part, start, verdicts, columns)
+        start += part.rows
+
+
 def _repeated_lines(
     parts: list[CleanPart], ledger: Ledger, verdicts: Verdicts, config: DeduplicateConfig, work: Path
 ) -> RepeatedLines | None:
@@ -139,12 +149,14 @@ def _repeated_lines(
         return None
     expected = sum(int(records["length"].sum()) for _, records in ledger.scan()) // 40
     counter = LineCounter(work, expected, config.reduce.partition_records)
-    start = 0
-    for part in parts:
-        for _, batch, stays in _surviving(part, start, verdicts, ["domain", "doc_id", "text"]):
-            for row in batch.filter(pa.array(stays)).to_pylist():
-                counter.add(row["domain"], row["doc_id"], row["text"])
-        start += part.rows
+    pages: Counter[str] = Counter()
+    for _, batch, stays in _all_surviving(parts, verdicts, ["domain"]):
+        pages.update(batch.filter(pa.array(stays))["domain"].to_pylist())
+    for _, batch, stays in _all_surviving(parts, verdicts, ["domain", "doc_id", "text"]):
+        # A line cannot stand on more pages than its domain has.
+        many = [pages[domain] >= config.boilerplate.min_pages for domain in batch["domain"].to_pylist()]
+        for row in batch.filter(pa.array(stays & np.array(many, np.bool_))).to_pylist():
+            counter.add(row["domain"], row["doc_id"], row["text"])
     return counter.repeated(config.boilerplate)
 
 

@@ -32,6 +32,8 @@ DOCUMENTS_FILE = "documents.parquet"
 REJECTS_FILE = "rejects.parquet"
 EXCERPT = 200
 WORKER_MEMORY = 4 * 2**30
+PAGES_SENT = 4
+"""Pages that a worker is sent at a time: a megabyte."""
 WITHOUT_TEXT = frozenset({"empty", "no_text"})
 """Reasons of pages that were read well and hold no main text."""
 NOT_PAGES = WITHOUT_TEXT | {"http_status", "not_html", "record_type", "too_large"}
@@ -171,6 +173,7 @@ def page_rows(
         pages(),
         workers=config.parallel.workers or os.cpu_count() or 1,
         timeout_s=config.parallel.page_seconds,
+        chunk=PAGES_SENT,
         memory_bytes=WORKER_MEMORY,
     )
     for outcome in outcomes:

@@ -170,7 +170,7 @@ class _Pool(Generic[T, R]):
 
     def _collect(self) -> None:
         busy = {worker.process.connection: worker for worker in self._workers if worker.held}
-        for ready in wait(list(busy)):
+        for ready in wait(list(busy)) if len(busy) > 1 else list(busy):
             worker = busy[ready]  # type: ignore[index]
             try:
                 _, value, error = worker.process.connection.recv()

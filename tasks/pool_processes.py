@@ -129,6 +129,7 @@ def _start() -> WorkerProcess:
         process = subprocess.Popen(
             [sys.executable, "-c", WORKER_PROGRAM.format(path=sys.path, handle=theirs.fileno())],
             pass_fds=[theirs.fileno()],
+            env={"MALLOC_ARENA_MAX": "1", **os.environ},  # what one thread takes, another gives back
             stdin=subprocess.DEVNULL,
         )
     return WorkerProcess(process, Connection(ours.detach()), surroundings)

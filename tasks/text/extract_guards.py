@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from lxml import etree
-
 from tasks.text.extract_errors import ExtractionError
 
 MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -72,8 +70,10 @@ def refuse_deep_nesting(page: str, limit: int) -> None:
     Tree parsers need time, and some need stack, that grows with the depth or its square. Counting brackets
     clears nearly every page at memory speed; the rest is measured by an event parser, which keeps no tree.
     """
-    if _depth_bound(page) <= limit:
+    if page.count("<") <= limit or _depth_bound(page) <= limit:
         return
+    from lxml import etree
+
     depth = etree.fromstring(
         page.encode("utf-8", "replace"), etree.HTMLParser(encoding="utf-8", huge_tree=True, target=_Depth())
     )
