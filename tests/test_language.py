@@ -145,6 +145,15 @@ def test_without_cld2_langid_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert identify(SAMPLES["zh"])[0] == "zh"
 
 
+def test_without_cld2_a_mixed_document_still_loses_its_foreign_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "_pycld2", lambda: None)
+    text = f"{SAMPLES['en']}\n" * 12 + f"{SAMPLES['ru']}\n" * 4 + f"{SAMPLES['zh']}\n" * 12
+    share, rest, gone = filtered(text, "en", "zh")
+    assert set(gone) == {SAMPLES["ru"]}
+    assert set(rest.split("\n")) == {SAMPLES["en"], SAMPLES["zh"], ""}
+    assert 0.65 < share < 0.95
+
+
 def test_fasttext_asks_for_its_model() -> None:
     with pytest.raises(LanguageError, match=r"language\.fasttext_model\.paths"):
         identify("text", "fasttext")

@@ -53,9 +53,11 @@ def identify(text: str, method: Method = "cld2", model: Path | None = None) -> t
 def shares(text: str, method: Method = "cld2", model: Path | None = None) -> Shares:
     """The languages of a text with their shares of it, largest first; at least one entry.
 
-    Only CLD2 sees more than one language in a text. Raises LanguageError.
+    CLD2 sees several languages in a text, langid one in each window, fastText gives probabilities. Raises
+    LanguageError.
     """
-    return _shares(_sample(text), _identifier(method, model))
+    identifier = _identifier(method, model)
+    return _by_windows(text) if identifier is _langid else _shares("\n".join(_windows(text)), identifier)
 
 
 def share_in(found: Shares, kept: Collection[str]) -> float:
@@ -64,11 +66,27 @@ def share_in(found: Shares, kept: Collection[str]) -> float:
     return sum(share for code, share in found if code in kept) / known if known else 0.0
 
 
-def _sample(text: str) -> str:
+def _windows(text: str) -> list[str]:
+    """The text, or pieces spread evenly over a long one."""
     if len(text) <= WINDOWS * WINDOW:
-        return text
+        return [text]
     step = (len(text) - WINDOW) / (WINDOWS - 1)
-    return "\n".join(text[int(i * step) : int(i * step) + WINDOW] for i in range(WINDOWS))
+    return [text[int(i * step) : int(i * step) + WINDOW] for i in range(WINDOWS)]
+
+
+def _by_windows(text: str) -> Shares:
+    """Shares of windows that are in one language each, weighed by how probable it is."""
+    pieces = [
+        each[start : start + WINDOW] for each in _windows(text) for start in range(0, len(each), WINDOW)
+    ]
+    found = [(len(piece), *_langid(piece)[0]) for piece in pieces if any(map(str.isalpha, piece))]
+    if not found:
+        return ((UNKNOWN, 0.0),)
+    total = sum(size for size, _, _ in found)
+    shares: dict[str, float] = {}
+    for size, code, probability in found:
+        shares[code] = shares.get(code, 0.0) + size * probability / total
+    return _largest_first(shares)
 
 
 def mostly_kana(text: str) -> bool:
