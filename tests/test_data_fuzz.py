@@ -10,7 +10,8 @@ import random
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 
 import pyarrow as pa
@@ -174,10 +175,12 @@ def injured_archive(records: list[bytes], chance: random.Random) -> bytes:
 # --- the way from bytes to documents ----------------------------------------------------------------------
 
 
-def rows_of(path: Path, judges: list[Cleaner], modes: list[ExtractConfig], seen: Counter[str]) -> list[dict]:
+def rows_of(
+    path: Path, judges: Iterator[Cleaner], modes: Iterator[ExtractConfig], seen: Counter[str]
+) -> list[dict]:
     """Rows of DOCUMENTS and REJECTS (with a ``stage``) of everything in an archive."""
     rows = []
-    for number, read in enumerate(read_warc(path, LIMITS)):
+    for read in read_warc(path, LIMITS):
         record = to_record(read, path.name, LIMITS) if isinstance(read, WarcRecord) else read
         if record is None:
             continue
@@ -186,13 +189,13 @@ def rows_of(path: Path, judges: list[Cleaner], modes: list[ExtractConfig], seen:
             rows.append(ingest.reject(record))
             continue
         try:
-            found = extract_page(record, modes[number % len(modes)])
+            found = extract_page(record, next(modes))
         except ExtractionError as error:
             seen[error.reason] += 1
             rows.append(ingest.reject(Fault(record.url, record.offset, error.reason, str(error))))
             continue
         row = ingest.document(record, found)
-        judged = judges[number % len(judges)](
+        judged = next(judges)(
             Document(row["doc_id"], row["url"], row["domain"], row["text"], row["stated_language"])
         )
         seen[judged.reason or "kept"] += 1
@@ -202,13 +205,15 @@ def rows_of(path: Path, judges: list[Cleaner], modes: list[ExtractConfig], seen:
 
 def test_injured_real_archives_become_rows_whatever_the_injury(records: list[bytes], tmp_path: Path) -> None:
     seed = os.environ.get("MODELMILL_FUZZ_SEED") or (str(time.time_ns()) if os.environ.get("FUZZ") else "1")
-    judges = [
-        Cleaner(CleanConfig.model_validate({"language": {"keep": ["zh", "en"], "addresses": "ignore"}})),
-        Cleaner(
-            CleanConfig.model_validate({rules: {"enabled": False} for rules in ("gopher", "repetition")})
-        ),
-    ]
-    modes = [ExtractConfig(mode="best"), ExtractConfig(mode="best"), ExtractConfig(mode="fast")]
+    judges = cycle(
+        [
+            Cleaner(CleanConfig.model_validate({"language": {"keep": ["zh", "en"], "addresses": "ignore"}})),
+            Cleaner(
+                CleanConfig.model_validate({rules: {"enabled": False} for rules in ("gopher", "repetition")})
+            ),
+        ]
+    )
+    modes = cycle([ExtractConfig(mode=mode) for mode in ("best", "best", "best", "fast", "quality")])
     seen: Counter[str] = Counter()
     path = tmp_path / "x.warc"
     for number in range(ARCHIVES):
