@@ -75,20 +75,21 @@ class Loader:
         """Inputs and targets of global batch ``index``, this rank's slice: int64, (B, T) each.
 
         Any index, at the same price; with two ranks, one's slice after the other's is what one alone gets.
+        Both are views of one array: two would take longer to get from the system than to fill.
         """
         numbers, streams = self._sampler.mine(index)
         places = numbers * self.seq_len
-        w_BT1 = np.empty((len(places), self.seq_len + 1), np.uint16)
+        w_BT1 = np.empty((len(places), self.seq_len + 1), np.int64)
         for which, run in enumerate(self._runs):
             mine = streams == which
             if mine.all():
                 run.read(places, w_BT1)
                 break
             if mine.any():
-                rows = np.empty((int(mine.sum()), self.seq_len + 1), np.uint16)
+                rows = np.empty((int(mine.sum()), self.seq_len + 1), np.int64)
                 run.read(places[mine], rows)
                 w_BT1[mine] = rows
-        return w_BT1[:, :-1].astype(np.int64), w_BT1[:, 1:].astype(np.int64)
+        return w_BT1[:, :-1], w_BT1[:, 1:]
 
     def documents(self, index: int) -> list[str]:
         """Identities of the documents in global batch ``index``, each once, over all ranks."""

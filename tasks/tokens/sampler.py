@@ -163,8 +163,10 @@ class _Shuffle:
         epochs, inside = positions // self.length, positions % self.length
         result = np.empty_like(positions)
         pools = np.minimum(inside // self.pool, self.last)
-        for epoch, pool in sorted(set(zip(epochs.tolist(), pools.tolist(), strict=True))):
-            mine = (epochs == epoch) & (pools == pool)
+        rounds = epochs * (self.last + 1) + pools  # one number for both
+        for number in np.unique(rounds).tolist():
+            epoch, pool = divmod(number, self.last + 1)
+            mine = rounds == number
             result[mine] = self._in_pool(inside[mine], epoch, pool)
         return result
 

@@ -79,16 +79,16 @@ class Run:
         """How many the run has."""
         return int(self._starts[-1])
 
-    def read(self, places: Ints, out: Ids) -> None:
-        """Copy the tokens from each place on into a row of ``out``: uint16, (places, width)."""
+    def read(self, places: Ints, out: Ints) -> None:
+        """Copy the tokens from each place on into a row of ``out``: int64, (places, width)."""
         width = out.shape[1]
         shards = np.searchsorted(self._starts, places, side="right") - 1
-        local = places - self._starts[shards]
-        for row, (shard, start) in enumerate(zip(shards.tolist(), local.tolist(), strict=True)):
-            if start + width <= self.sizes[shard]:
-                out[row] = self.shards[shard].ids[start : start + width]
-            else:
-                out[row] = self.piece(int(places[row]), width)
+        inside = places + width <= self._starts[shards + 1]
+        for shard in dict.fromkeys(shards[inside].tolist()):  # in the order in which they are needed
+            rows = np.flatnonzero(inside & (shards == shard))
+            out[rows] = _windows(self.shards[shard].ids, width)[places[rows] - self._starts[shard]]
+        for row in np.flatnonzero(~inside).tolist():
+            out[row] = self.piece(int(places[row]), width)
 
     def piece(self, place: int, width: int) -> Ids:
         """``width`` tokens from a place on, over the ends of shards."""
@@ -121,3 +121,12 @@ class Run:
                 spans.append((shard, place - first, end - first))
             place, shard = max(place, end), shard + 1
         return spans
+
+
+def _windows(ids: Ids, width: int) -> Ids:
+    """Every run of ``width`` tokens as a row of a view, uint16 (tokens - width + 1, width).
+
+    numpy's sliding_window_view makes the same in 15 microseconds, a third of a whole batch's time.
+    """
+    step = ids.strides[0]
+    return np.ndarray((len(ids) - width + 1, width), ids.dtype, ids, strides=(step, step))
