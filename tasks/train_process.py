@@ -86,7 +86,7 @@ class TokenBatches:
 
     def batch(self, index: int) -> tuple[np.ndarray, ...]:
         """This process's share of a global batch: inputs, targets and, where packed, documents."""
-        if isinstance(self._tokens, RemoteSet) and isinstance(self._loader, Loader) and not index % AHEAD:
+        if isinstance(self._tokens, RemoteSet) and not index % AHEAD:
             self._tokens.prefetch(self._loader.upcoming(index, 2 * AHEAD))
         return self._loader.batch(index)
 

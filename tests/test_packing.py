@@ -101,6 +101,38 @@ def test_ranks_together_see_what_one_sees() -> None:
         assert np.array_equal(np.concatenate([getattr(s, name) for s in slices]), getattr(alone, name))
 
 
+class Watched(ArrayShard):
+    """A shard that knows whether it was read."""
+
+    read = False
+
+    @property
+    def ids(self) -> np.ndarray:
+        self.read = True
+        return self.tokens_read
+
+    @ids.setter
+    def ids(self, value: np.ndarray) -> None:
+        self.tokens_read = value
+
+    @property
+    def tokens(self) -> int:
+        return len(self.tokens_read)
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_what_is_fetched_ahead_is_what_batches_read(index: int) -> None:
+    """The token before a piece too, which may lie in the shard before."""
+    lengths = [7, 30, 2, 9, 11, 25, 8, 3, 3, 40, 5]
+    parts = np.array_split(np.arange(sum(lengths)).astype(np.uint16), 9)
+    shards = [Watched(part) for part in parts]
+    packed = PackedLoader([Stream(shards)], [plan(np.array(lengths), 8)], eos=0, order=Order(8, 2, 1, "m"))
+    expected = packed.upcoming(index, 2)
+    packed.batch(index)
+    packed.batch(index + 1)
+    assert sorted(expected) == [(0, number) for number, shard in enumerate(shards) if shard.read]
+
+
 def test_too_little_text_is_said() -> None:
     with pytest.raises(TooLittleTextError, match="of 12 tokens has 2 sequences of 8, but one batch takes 5"):
         loader([4, 4, 4], batch=5)

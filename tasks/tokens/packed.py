@@ -78,6 +78,21 @@ class PackedLoader:
                 found |= dict.fromkeys(self._runs[stream].documents(start, length))
         return list(found)
 
+    def upcoming(self, index: int, batches: int) -> list[tuple[int, int]]:
+        """Which (stream, shard) global batches ``index`` to ``index + batches`` - 1 read, of all ranks."""
+        numbers, streams = self._sampler.all(index, batches)
+        found: list[tuple[int, int]] = []
+        for which, (run, plan) in enumerate(zip(self._runs, self._plans, strict=True)):
+            spans = [
+                np.arange(plan.offsets[n], plan.offsets[n + 1]) for n in numbers[streams == which].tolist()
+            ]
+            pieces = np.concatenate(spans) if spans else np.zeros(0, np.int64)
+            # With the token before it, which is a piece's first input where a document goes on.
+            before = np.minimum(plan.starts[pieces], 1)
+            places, widths = plan.starts[pieces] - before, plan.lengths[pieces] + before
+            found += [(which, shard) for shard in run.touched(places, widths)]
+        return found
+
     def state(self) -> dict[str, Any]:
         """As a Loader's."""
         return self._sampler.state()

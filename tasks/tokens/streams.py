@@ -102,8 +102,8 @@ class Run:
             found += self.shards[shard].documents(start, stop)
         return found
 
-    def touched(self, places: Ints, width: int) -> list[int]:
-        """Shards that ``width`` tokens from each place on lie in, the first needed first."""
+    def touched(self, places: Ints, width: int | Ints) -> list[int]:
+        """Shards that ``width`` tokens (one number, or one a place) from each place on lie in, in order."""
         first = np.searchsorted(self._starts, places, side="right") - 1
         last = np.searchsorted(self._starts, places + width, side="left") - 1
         found: dict[int, None] = {}
