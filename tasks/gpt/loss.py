@@ -16,6 +16,9 @@ from torch import Tensor
 CHUNK_LOGITS = {"cpu": 2**23, "cuda": 2**24}
 """Logits that exist at once by default: in bfloat16 16 MB, which a CPU's last cache holds, and 32 MB."""
 
+SMALLEST = 1.2e-38
+"""The least probability that a normal number of either type holds; its logarithm is -87."""
+
 
 def linear_cross_entropy(
     x_NC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, targets_N: Tensor, chunk: int = 0
@@ -79,18 +82,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def _softmax_in_place(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
-    """Turn logits into ``softmax - onehot`` where they are; returns the summed loss.
+    """Turn logits into ``softmax - onehot`` where they are; returns the summed loss, at most 87 a token.
 
-    One exponential a logit: the normaliser's logarithm is the highest logit less the logarithm of its
-    probability, which is at least 1 / V and in no danger of vanishing. On a CPU a row is read whole before
-    it is written, so that the softmax needs no second chunk; it is float32 inside and rounds as it writes.
+    One exponential a logit: the loss is read off the probabilities, which are float32 inside the softmax and
+    rounded as they are written. On a CPU it takes row after row and needs no second chunk.
     """
     places = (torch.arange(len(targets_N), device=targets_N.device), targets_N)
-    total = (logits_NV.amax(1).float() - logits_NV[places].float()).sum()
     if logits_NV.device.type == "cpu":
         torch.softmax(logits_NV, 1, out=logits_NV)
     else:
         logits_NV.copy_(torch.softmax(logits_NV, 1))
-    total -= logits_NV.amax(1).float().log().sum()
+    total = logits_NV[places].float().clamp_min(SMALLEST).log().sum().neg()
     logits_NV[places] -= 1.0
     return total

@@ -3,7 +3,8 @@
     python tests/bench/bench_training.py [--nanogpt FOLDER_WITH_ITS_model.py] [--device cpu|cuda] [--toy]
 
 Each contender runs in processes of its own, in turns, so that a busy moment hits all alike; what counts is
-each one's median over its fastest round. All start from the same weights and see the same tokens under the
+each one's median over its fastest round; the CPU time of a step stands beside, which a machine shared with
+others changes less. All start from the same weights and see the same tokens under the
 same AdamW, so in float32 their losses must agree step for step, and the run fails where they do not. With
 ``--device cuda`` the shape is GPT-2 124M at length 1,024; ``--gpt2`` takes that shape on the CPU, for the
 peak of memory of a step of 4 sequences; ``--toy`` shrinks either to something that takes seconds, to test the
@@ -191,18 +192,20 @@ def child(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(device.threads)
     step = stepper(contender, made.shape, device, arguments.nanogpt)
     generator = torch.Generator().manual_seed(1)
-    times, losses = [], []
+    times, work, losses = [], [], []
     for _ in range(made.steps + 2):
         tokens = torch.randint(
             0, made.shape.vocab_size, (made.batch, made.shape.block_size + 1), generator=generator
         )
         tokens = tokens.to(device.place)
         devices.synchronise(device)
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         losses.append(step(tokens))
         devices.synchronise(device)
         times.append(time.perf_counter() - started)
-    result = {"seconds": times[2:], "losses": losses, "memory": devices.peak_memory(device)}
+        work.append(time.process_time() - worked)
+    result = {"seconds": times[2:], "cpu_seconds": work[2:], "losses": losses}
+    result["memory"] = devices.peak_memory(device)
     print(json.dumps({**result, "ceiling": devices.matmul_ceiling(device)}))
 
 
@@ -244,8 +247,9 @@ def main() -> None:
 def report(everyone: list[Contender], results: dict[str, list[dict[str, Any]]], made: Setting) -> None:
     tokens = made.batch * made.shape.block_size
     print(f"{made.shape}, {tokens} tokens a step, {made.rounds} rounds of {made.steps} steps")
-    print(f"{'':34}{'tok/s':>10}{'of ceiling':>12}{'peak MB':>9}")
+    print(f"{'':34}{'tok/s':>10}{'of ceiling':>12}{'peak MB':>9}{'CPU s':>8}")
     speeds: dict[str, float] = {}
+    work: dict[str, float] = {}
     for contender in everyone:
         rounds = [r for r in results[contender.name] if "error" not in r]
         if not rounds:
@@ -256,10 +260,17 @@ def report(everyone: list[Contender], results: dict[str, list[dict[str, Any]]], 
         share = speed * flops_per_token(made.shape) / ceiling
         memory = max(r["memory"] for r in rounds) / 1e6
         speeds[contender.name] = speed
-        print(f"{contender.name:34}{speed:10,.0f}{share:12.1%}{memory:9,.0f}")
-    ours = max((v for k, v in speeds.items() if k.startswith(OURS)), default=math.nan)
-    theirs = max((v for k, v in speeds.items() if not k.startswith(OURS)), default=math.nan)
-    print(f"ours at best is {ours / theirs:.2f} times the best of theirs")
+        seconds = min(statistics.median(r["cpu_seconds"]) for r in rounds)
+        work[contender.name] = 1 / seconds
+        print(f"{contender.name:34}{speed:10,.0f}{share:12.1%}{memory:9,.0f}{seconds:8.2f}")
+    print(f"ours at best is {_ratio(speeds):.2f} times the best of theirs, {_ratio(work):.2f} by CPU time")
+
+
+def _ratio(rates: dict[str, float]) -> float:
+    """Our best beside the peers' best."""
+    ours = max((v for k, v in rates.items() if k.startswith(OURS)), default=math.nan)
+    theirs = max((v for k, v in rates.items() if not k.startswith(OURS)), default=math.nan)
+    return ours / theirs
 
 
 def check_losses(results: dict[str, list[dict[str, Any]]]) -> None:
