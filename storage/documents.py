@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from storage.columns import batch_of, rows_of
+
 ROW_GROUP_BYTES = 4 * 2**20
 """Characters of text in a row group at most: with the bound on rows, it bounds what a writer holds."""
 ROW_GROUP_ROWS = 512
@@ -70,10 +72,7 @@ class PartWriter:
 
     def _gather(self) -> None:
         if self._buffer:
-            columns = [
-                pa.array([row.get(field.name) for row in self._buffer], field.type) for field in self.schema
-            ]
-            self._batches.append(pa.RecordBatch.from_arrays(columns, schema=self.schema))
+            self._batches.append(batch_of(self._buffer, self.schema))
             self._buffer = []
 
     def _flush(self) -> None:
@@ -99,7 +98,7 @@ def read_rows(
 ) -> Iterator[dict[str, Any]]:
     """Stream a Parquet part's rows as dicts; maps come as dicts of name to value."""
     for batch in read_batches(path, columns, batch_rows):
-        yield from batch.to_pylist(maps_as_pydicts="strict")
+        yield from rows_of(batch)
 
 
 def read_batches(

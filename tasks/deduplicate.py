@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from storage.artifacts import Artifact
+from storage.columns import batch_of, column, rows_at, rows_of
 from storage.documents import PartWriter, count_rows, read_batches
 from storage.schemas import DOCUMENTS, REJECTS, SIGNATURES
 from tasks.stage import StageRun, stage
@@ -151,11 +152,11 @@ def _repeated_lines(
     counter = LineCounter(work, expected, config.reduce.partition_records)
     pages: Counter[str] = Counter()
     for _, batch, stays in _all_surviving(parts, verdicts, ["domain"]):
-        pages.update(batch.filter(pa.array(stays))["domain"].to_pylist())
+        pages.update(rows_at(batch, np.flatnonzero(stays))["domain"].to_pylist())
     for _, batch, stays in _all_surviving(parts, verdicts, ["domain", "doc_id", "text"]):
         # A line cannot stand on more pages than its domain has.
         many = [pages[domain] >= config.boilerplate.min_pages for domain in batch["domain"].to_pylist()]
-        for row in batch.filter(pa.array(stays & np.array(many, np.bool_))).to_pylist():
+        for row in rows_of(rows_at(batch, np.flatnonzero(stays & np.array(many, np.bool_)))):
             counter.add(row["domain"], row["doc_id"], row["text"])
     return counter.repeated(config.boilerplate)
 
@@ -193,7 +194,9 @@ class _Writing:
         for start, batch, stays in _surviving(part, self.done, verdicts, None):
             rejects = _duplicates(ledger, verdicts, start, batch, config)
             kept: list[tuple[int, Stripped | None]] = []
-            for number, (row, stayed) in enumerate(zip(_rows(batch), stays.tolist(), strict=True)):
+            for number, (row, stayed) in enumerate(
+                zip(rows_of(batch.select(ABOUT)), stays.tolist(), strict=True)
+            ):
                 tally.came(row)
                 stripped = (
                     lines.strip(row["domain"], row["doc_id"], row["text"]) if stayed and lines else None
@@ -212,24 +215,19 @@ class _Writing:
         self, batch: pa.RecordBatch, signatures: pa.RecordBatch, kept: list[tuple[int, Stripped | None]]
     ) -> None:
         """Write these rows of a batch; those that lost lines with the text that is left and its signature."""
-        numbers = pa.array([number for number, _ in kept], pa.int64())
-        batch, signatures = batch.take(numbers), signatures.take(numbers)
+        numbers = np.array([number for number, _ in kept], np.int64)
+        batch, signatures = rows_at(batch, numbers), rows_at(signatures, numbers)
         changed = {at: found.text for at, (_, found) in enumerate(kept) if found is not None and found.lines}
         if changed:
             texts = batch["text"].to_pylist()
-            doc_ids, rows = batch["doc_id"].to_pylist(), signatures.to_pylist()
+            doc_ids, rows = batch["doc_id"].to_pylist(), rows_of(signatures)
             for at, text in changed.items():
                 texts[at], rows[at] = text, signature_row(doc_ids[at], text)
             place = batch.schema.get_field_index("text")
-            batch = batch.set_column(place, batch.schema.field(place), pa.array(texts, pa.string()))
-            signatures = pa.RecordBatch.from_pylist(rows, schema=signatures.schema)
+            batch = batch.set_column(place, batch.schema.field(place), column(texts, pa.string()))
+            signatures = batch_of(rows, signatures.schema)
         self._kept.write_batch(batch)
         self._signatures.write_batch(signatures)
-
-
-def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """What the verdicts are told by, of each row of a batch."""
-    return batch.select(ABOUT).to_pylist()  # type: ignore[no-any-return]
 
 
 def _too_short(

@@ -24,7 +24,10 @@ from storage.artifacts import Artifact
 from storage.errors import UnstableInputError
 
 CODE_PACKAGES = ("tasks.web", "tasks.text", "tasks.tokens", "tasks.gpt", "tasks.evals", "tasks.serving")
-CODE_FORMATS = ("storage.schemas", "storage.documents", "storage.token_shards", "tasks.train_process")
+CODE_FORMATS = (
+    *("storage.schemas", "storage.documents", "storage.columns", "storage.token_shards"),
+    "tasks.train_process",
+)
 ROOTS = frozenset({"flows", "tasks", "storage"})
 
 

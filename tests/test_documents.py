@@ -1,5 +1,8 @@
 """Parts of documents hold the same bytes however their rows were handed over."""
 
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from storage import documents
+from storage.columns import batch_of, column, rows_of
 from storage.documents import PartWriter, read_batches, read_rows
 from storage.schemas import DOCUMENTS, SIGNATURES
 
@@ -67,3 +71,60 @@ def test_a_schema_without_text_is_written_in_batches_too(tmp_path: Path) -> None
     with PartWriter(tmp_path / "signatures.parquet", SIGNATURES) as writer:
         writer.write_batch(pa.RecordBatch.from_pylist([signature] * 3, schema=SIGNATURES))
     assert list(read_rows(tmp_path / "signatures.parquet")) == [signature] * 3
+
+
+NOON = datetime(2024, 2, 29, 12, 0, 0, 123456, UTC)
+CHINA = timezone(timedelta(hours=8))
+COLUMNS = [
+    (pa.string(), ["", "文\u0000a", None, "z" * 300]),
+    (pa.binary(), [b"", None, b"\x00\xff"]),
+    (pa.binary(2), [b"ab", None, b"\x00\xff"]),
+    (pa.int64(), [0, None, -(2**63), 2**63 - 1]),
+    (pa.float32(), [0.1, None, 1, float("inf"), -0.0]),
+    (pa.float64(), [0.1, None, 1e300]),
+    (
+        pa.timestamp("us", tz="UTC"),
+        [NOON, None, NOON.astimezone(timezone(timedelta(hours=8))), datetime(1969, 1, 1)],
+    ),
+    (pa.map_(pa.string(), pa.float32()), [{"a": 0.1, "b": None}, None, {}, [("c", 2.0)], []]),
+    (pa.list_(pa.int64()), [[1, 2], None, []]),
+]
+
+
+@pytest.mark.parametrize(("kind", "values"), COLUMNS, ids=[str(kind) for kind, _ in COLUMNS])
+@pytest.mark.parametrize("count", [0, 1, 9, 100])
+def test_columns_are_those_that_arrow_makes(kind: pa.DataType, values: list[Any], count: int) -> None:
+    given = (values * 50)[:count]
+    made = column(given, kind)
+    made.validate(full=True)
+    assert made.equals(pa.array(given, kind))
+    assert made.type == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [(pa.string(), 1), (pa.int64(), 1.5), (pa.binary(2), b"abc"), (pa.float32(), "x")]
+)
+def test_values_of_another_type_are_refused(kind: pa.DataType, value: Any) -> None:
+    with pytest.raises((TypeError, AttributeError, ValueError)):
+        column([value], kind)
+
+
+def test_rows_come_back_as_arrow_gives_them() -> None:
+    given = [{**row, "fetched_at": NOON if row["source_offset"] % 2 else None} for row in rows(20)]
+    batch = batch_of(given, DOCUMENTS)
+    assert rows_of(batch) == batch.to_pylist(maps_as_pydicts="strict")
+
+
+def test_parts_are_written_and_read_without_pandas(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom datetime import UTC, datetime\n"
+        "from storage.documents import PartWriter, read_rows\nfrom storage.schemas import DOCUMENTS\n"
+        "row = dict.fromkeys(DOCUMENTS.names, '')\n"
+        "row |= {'source_offset': 1, 'language_score': 0.5, 'signals': {}}\n"
+        f"path = Path({str(tmp_path / 'part.parquet')!r})\n"
+        "with PartWriter(path, DOCUMENTS) as part:\n"
+        "    part.write({**row, 'fetched_at': datetime.now(UTC)})\n"
+        "assert len(list(read_rows(path))) == 1\n"
+        "assert 'pandas' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
