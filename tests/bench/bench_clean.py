@@ -1,6 +1,6 @@
 """Cleaning beside datatrove: seconds by step on the same texts, and memory as the part grows.
 
-    python tests/bench/bench_clean.py [--peer PYTHON] [--pages 400] [--documents 1500,15000]
+    python tests/bench/bench_clean.py [--peer PYTHON] [--pages 400] [--documents 1500,30000]
 
 PYTHON is the interpreter of a venv with datatrove[processing]==0.10.1, lxml_html_clean and spacy; without it
 only our own figures are printed. The texts are real pages (MODELMILL_TEST_DATA, or ../shared/data/wcxb),
@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -53,7 +52,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--peer", default="")
     parser.add_argument("--pages", type=int, default=400)
-    parser.add_argument("--documents", default="1500,15000", help="parts whose peak memory is measured")
+    parser.add_argument("--documents", default="1500,30000", help="parts whose peak memory is measured")
     parser.add_argument("--as-peer", default="", help=argparse.SUPPRESS)
     parser.add_argument("--prepare", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--measure", type=int, default=0, help=argparse.SUPPRESS)
@@ -227,6 +226,8 @@ def _prepare(count: int) -> None:
 
 
 def _peak(count: int) -> dict[str, float]:
+    import psutil
+
     from storage.store import open_store
     from tasks.clean import clean
     from tasks.text.config import CleanConfig
@@ -234,11 +235,15 @@ def _peak(count: int) -> dict[str, float]:
     (documents,) = open_store().artifacts("ingest")
     start = time.perf_counter()
     clean.run_now(documents, CleanConfig())
-    return {
-        "stage": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
-        "rate": count / (time.perf_counter() - start),
-    }
+    seconds = time.perf_counter() - start
+    (worker,) = psutil.Process().children()
+    return {"stage": _most(os.getpid()), "worker": _most(worker.pid), "rate": count / seconds}
+
+
+def _most(pid: int) -> float:
+    """A process's largest resident size in MiB; getrusage would tell of a child what its parent had, too."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split(None, 1)[0]) / 1024
 
 
 if __name__ == "__main__":

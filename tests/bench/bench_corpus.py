@@ -7,26 +7,34 @@ it only our own figures are printed. Every run takes the same files through the 
 language (ours alone: datatrove's filter downloads its model), Gopher, C4 and FineWeb rules, personal data,
 MinHash signatures, clusters, and the corpus written without duplicates. One core means that the kernel holds
 the whole process tree to one processor, so that processes beside the main one do not flatter the figure.
-Memory is the largest resident size of the main process plus that of its largest child, times the workers.
+Memory is the largest resident size of the whole process tree, added up five times a second from beside it;
+what processes share counts once in each.
+
+The peer reads copies of the files, made before its time is taken, in which responses without an address have
+their record id for one: warcio, which it reads with, fails on them. Ours reads the files as they are.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+SAMPLE_SECONDS = 0.2
 
 
 def ours(files: list[Path], cores: int, mode: str) -> tuple[int, int]:
@@ -36,6 +44,7 @@ def ours(files: list[Path], cores: int, mode: str) -> tuple[int, int]:
     from tasks.clean import clean
     from tasks.deduplicate import deduplicate
     from tasks.ingest import ingest
+    from tasks.pool_processes import dismiss
     from tasks.text.config import CleanConfig
     from tasks.text.dedup_config import DeduplicateConfig
     from tasks.text.extract_config import ExtractConfig
@@ -55,6 +64,7 @@ def ours(files: list[Path], cores: int, mode: str) -> tuple[int, int]:
         with ThreadPoolExecutor(cores) as parts:
             found = list(parts.map(cleaned, files))
         corpus = deduplicate.run_now([part for part, _ in found], DeduplicateConfig())
+    dismiss()  # what workers took is counted when they end
     return sum(pages for _, pages in found), corpus.stats["documents"]
 
 
@@ -119,15 +129,61 @@ WORK: dict[str, tuple[Callable[[list[Path], int, str], tuple[int, int]], int]] =
 
 
 def measure(name: str, files: list[Path], mode: str) -> dict[str, float]:
-    """Pages, documents kept, seconds on the clock and MB, on as many processors as the name says."""
+    """Pages, documents kept, seconds on the clock and of the processors, on as many as the name says."""
     work, cores = WORK[name]
     processors = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, processors[:cores])
     started = time.monotonic()
     pages, kept = work(files, cores, mode)
-    seconds = time.monotonic() - started
-    own, child = (resource.getrusage(kind).ru_maxrss / 1024 for kind in (0, resource.RUSAGE_CHILDREN))
-    return {"pages": pages, "kept": kept, "seconds": seconds, "memory": own + cores * child}
+    seconds, times = time.monotonic() - started, os.times()
+    spent = times.user + times.system + times.children_user + times.children_system
+    return {"pages": pages, "kept": kept, "seconds": seconds, "spent": spent}
+
+
+def addressed(files: list[Path], folder: Path) -> list[Path]:
+    """Copies of WARC files in which every record has an address; the other members are as they were."""
+    from fastwarc.warc import ArchiveIterator
+
+    for file in files:
+        content = file.read_bytes()
+        added: dict[int, bytes] = {}
+        starts = []
+        for record in ArchiveIterator(BytesIO(content), parse_http=False):
+            starts.append(record.stream_pos)
+            if "WARC-Target-URI" not in record.headers:
+                record.headers["WARC-Target-URI"] = record.record_id
+                record.write(plain := BytesIO())
+                added[record.stream_pos] = gzip.compress(plain.getvalue(), mtime=0)
+        ends = [*starts[1:], len(content)]
+        members = (added.get(start, content[start:end]) for start, end in zip(starts, ends, strict=True))
+        (folder / file.name).write_bytes(b"".join(members))
+    return [folder / file.name for file in files]
+
+
+def watched(command: list[str]) -> tuple[subprocess.CompletedProcess[str], float]:
+    """Run a command to its end; what came of it, and the largest resident size of its process tree in MB."""
+    import psutil
+
+    largest, ended = 0, threading.Event()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+    def watch() -> None:
+        nonlocal largest
+        root = psutil.Process(process.pid)
+        while not ended.wait(SAMPLE_SECONDS):
+            total = 0
+            with suppress(psutil.NoSuchProcess):
+                for each in (root, *root.children(recursive=True)):
+                    with suppress(psutil.NoSuchProcess):
+                        total += each.memory_info().rss
+            largest = max(largest, total)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    out, errors = process.communicate()
+    ended.set()
+    watcher.join()
+    return subprocess.CompletedProcess(command, process.returncode, out, errors), largest / 2**20
 
 
 def main() -> None:
@@ -142,26 +198,32 @@ def main() -> None:
     if options.only:
         print(json.dumps(measure(options.only, files, options.mode)))
         return
-    print(f"{'':24}{'pages':>7}{'kept':>7}{'seconds':>9}{'pages/s':>9}{'MB':>7}{'beside the first':>18}")
+    print(
+        f"{'':24}{'pages':>7}{'kept':>7}{'seconds':>9}{'pages/s':>9}{'CPU s':>8}{'MB':>7}{'to the first':>14}"
+    )
     first = 0.0
-    for name in WORK:
-        peer = name.startswith("datatrove")
-        if peer and not options.peers:
-            continue
-        interpreter = options.peers if peer else sys.executable
-        command = [interpreter, __file__, "--only", name, "--mode", options.mode, *map(str, files)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-        if done.returncode:
-            print(f"{name:24} failed: {done.stderr.strip().splitlines()[-1][:160]}")
-            continue
-        found = json.loads(done.stdout.strip().splitlines()[-1])
-        rate = found["pages"] / found["seconds"]
-        first = first or rate
-        print(
-            f"{name:24}{found['pages']:7.0f}{found['kept']:7.0f}{found['seconds']:9.1f}{rate:9.1f}"
-            f"{found['memory']:7.0f}{rate / first:17.2f}x"
-        )
-    print("pages a second, imports and the workers' starts included")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in WORK:
+            peer = name.startswith("datatrove")
+            if peer and not options.peers:
+                continue
+            interpreter = options.peers if peer else sys.executable
+            given = addressed(files, Path(folder)) if peer else files
+            command = [interpreter, __file__, "--only", name, "--mode", options.mode, *map(str, given)]
+            done, memory = watched(command)
+            if done.returncode:
+                print(f"{name:24} failed: {done.stderr.strip().splitlines()[-1][:160]}")
+                continue
+            found = json.loads(done.stdout.strip().splitlines()[-1])
+            rate = found["pages"] / found["seconds"]
+            first = first or rate
+            print(
+                f"{name:24}{found['pages']:7.0f}{found['kept']:7.0f}{found['seconds']:9.1f}{rate:9.1f}"
+                f"{found['spent']:8.1f}{memory:7.0f}{rate / first:13.2f}x"
+            )
+    print(
+        "pages a second, imports and the workers' starts included; CPU s: processor seconds of all processes"
+    )
 
 
 if __name__ == "__main__":

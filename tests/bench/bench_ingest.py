@@ -66,6 +66,7 @@ def ingest_ours(files: list[Path], workers: int = 1, mode: str = "fast") -> int:
     """Our stage: WARC to a committed artifact of documents and rejects."""
     from storage.store import open_store
     from tasks.ingest import ingest
+    from tasks.pool_processes import dismiss
     from tasks.text.extract_config import ExtractConfig
     from tasks.web.config import IngestConfig, ParallelConfig
     from tasks.web.sources import resolve
@@ -79,6 +80,7 @@ def ingest_ours(files: list[Path], workers: int = 1, mode: str = "fast") -> int:
             (ref,) = resolve(str(file), config)
             artifact = ingest.run_now(ref, config, ExtractConfig.model_validate({"mode": mode}))
             count += artifact.stats["records"]
+    dismiss()  # what workers took is counted when they end
     return count
 
 
