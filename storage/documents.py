@@ -16,10 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage.columns import batch_of, rows_of
+from storage.memory import give_back
 
 ROW_GROUP_BYTES = 4 * 2**20
 """Characters of text in a row group at most: with the bound on rows, it bounds what a writer holds."""
 ROW_GROUP_ROWS = 512
+READ_BYTES = 2**16
+"""Of a column that are read at a time."""
 
 
 class PartWriter:
@@ -80,7 +83,9 @@ class PartWriter:
         if self._batches:
             table = pa.Table.from_batches(self._batches, self.schema)
             self._file.write_table(table.combine_chunks())
+            del table
         self._batches, self._buffered_rows, self._buffered_bytes = [], 0, 0
+        give_back()
 
     def __enter__(self) -> Self:
         return self
@@ -105,7 +110,8 @@ def read_batches(
     path: Path, columns: list[str] | None = None, batch_rows: int = 512
 ) -> Iterator[pa.RecordBatch]:
     """Stream a Parquet part as record batches of at most ``batch_rows`` rows."""
-    with pq.ParquetFile(path) as file:
+    # Arrow would read a file ahead, and hold as much of it as there is.
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES) as file:
         # In this thread alone: parts are read side by side, and Arrow's threads keep memory of their own.
         yield from file.iter_batches(batch_size=batch_rows, columns=columns, use_threads=False)
 

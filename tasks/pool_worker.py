@@ -9,7 +9,6 @@ interpreter's lock nor a parent that was killed leaves a process behind.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import pickle
 import resource
@@ -19,6 +18,8 @@ from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
+
+from storage.memory import give_back
 
 CLOCK_FACTOR = 4
 """An item may take this many times its processor seconds on the clock: a loaded machine is no fault of it."""
@@ -41,7 +42,8 @@ def serve(handle: int) -> None:
     with contextlib.suppress(EOFError, TimeoutError):
         while True:
             _work(inbox.next(REST_SECONDS), connection, inbox)
-            _give_back()
+            gc.collect()
+            give_back()
 
 
 def _work(job: tuple[Callable[[Any], Any], float, int], connection: Connection, inbox: Inbox) -> None:
@@ -63,13 +65,6 @@ def _work(job: tuple[Callable[[Any], Any], float, int], connection: Connection, 
                     connection.send((index, None, ("raised", detail)))
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
-
-
-def _give_back() -> None:
-    """Return what is free to the system: a worker at rest, and at its next job, holds what it uses."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # of glibc alone
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def answer(
