@@ -46,7 +46,7 @@ class _CausalAttention(torch.autograd.Function):
             scores_GSE = torch.bmm(q_GTD[:, start:end], k_GTD[:, :end].transpose(1, 2))
             scores_GSE[:, :, start:] += closed[:size, :size]
             shares_GSE = torch.softmax(scores_GSE, -1)
-            y_GTD[:, start:end] = torch.bmm(shares_GSE, v_GTD[:, :end])
+            torch.bmm(shares_GSE, v_GTD[:, :end], out=y_GTD[:, start:end])
             kept.append(shares_GSE)
         ctx.save_for_backward(qkv, *kept)
         return y_GTD.view(B, heads, T, D).transpose(1, 2).reshape(B, T, heads * D)
@@ -63,15 +63,15 @@ class _CausalAttention(torch.autograd.Function):
             grad_GSD = grad_GTD[:, start:end]
             grad_shares = torch.bmm(grad_GSD, v_GTD[:, :end].transpose(1, 2))
             grad_scores = torch.ops.aten._softmax_backward_data(grad_shares, shares_GSE, -1, qkv.dtype)
-            grad_qkv[0, :, start:end] = torch.bmm(grad_scores, k_GTD[:, :end])
-            for which, product in (
-                (1, torch.bmm(grad_scores.transpose(1, 2), q_GTD[:, start:end])),
-                (2, torch.bmm(shares_GSE.transpose(1, 2), grad_GSD)),
+            torch.bmm(grad_scores, k_GTD[:, :end], out=grad_qkv[0, :, start:end])
+            for grad_keys_GTD, rows_GSE, columns_GSD in (
+                (grad_qkv[1], grad_scores, q_GTD[:, start:end]),
+                (grad_qkv[2], shares_GSE, grad_GSD),
             ):
                 if end == T:  # the last block sees all keys, and comes first
-                    grad_qkv[which] = product
+                    torch.bmm(rows_GSE.transpose(1, 2), columns_GSD, out=grad_keys_GTD)
                 else:
-                    grad_qkv[which, :, :end] += product
+                    grad_keys_GTD[:, :end] += torch.bmm(rows_GSE.transpose(1, 2), columns_GSD)
         grad_qkv[0] *= D**-0.5
         return grad_qkv.view(3, B, heads, T, D).permute(1, 3, 0, 2, 4).reshape(B, T, 3 * heads * D), None
 
