@@ -36,15 +36,18 @@ def exact_attention(qkv: Tensor, heads: int) -> Tensor:
 
 
 @pytest.mark.parametrize("length", [1, 16, 128, 200, 300])
-def test_attention_and_its_gradients_are_the_exact_ones_rounded(length: int) -> None:
-    """In one block, in several, and where the last is shorter."""
+@pytest.mark.parametrize("sequences", [1, 2])
+def test_attention_and_its_gradients_are_the_exact_ones_rounded(length: int, sequences: int) -> None:
+    """In one block, in several, and where the last is shorter; what is given stays as it was."""
     assert attention.BLOCK == 128
-    low, wanted = drawn(2, length, 3 * 32), drawn(2, length, 32, seed=1)
+    low, wanted = drawn(sequences, length, 3 * 32), drawn(sequences, length, 32, seed=1)
+    given = low.clone()
     exact = low.float().requires_grad_()
     expected = exact_attention(exact, heads=2)
     expected.backward(wanted.float())
     found = causal_attention(low.requires_grad_(), heads=2)
     found.backward(wanted)
+    assert torch.equal(low, given)
     assert low.grad is not None
     assert exact.grad is not None
     torch.testing.assert_close(found.float(), expected, atol=4 * ROUNDING, rtol=4 * ROUNDING)

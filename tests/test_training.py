@@ -116,10 +116,10 @@ def test_losses_equal_a_plain_loop_step_for_step(tmp_path: Path) -> None:
     assert [row["loss"] for row in metrics.curve(tmp_path)] == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_the_loss_falls(tmp_path: Path, precision: Any) -> None:
+@pytest.mark.parametrize(("precision", "micro"), [("float32", 4), ("bf16", 4), ("bf16", 1)])
+def test_the_loss_falls(tmp_path: Path, precision: Any, micro: int) -> None:
     device = Device("cpu", 0, precision, torch.get_num_threads())
-    Trainer(parts(tmp_path, config(steps=60), device=device)).run()
+    Trainer(parts(tmp_path, config(steps=60), device=device, micro_batch=micro)).run()
     rows = metrics.curve(tmp_path)
     assert [row["step"] for row in rows] == list(range(1, 61))
     assert rows[0]["loss"] == pytest.approx(math.log(VOCAB), abs=0.2)

@@ -37,8 +37,8 @@ __all__ = ["GPT", "GPTConfig", "LayerCache"]
 
 CLOSED = -1e9
 """The logit of a padded row: its probability underflows to exactly zero."""
-LONGEST_EXPLICIT = 512
-"""Positions up to which explicit attention is used on a CPU."""
+LONGEST_MASKED, LONGEST_CAUSAL = 512, 1024
+"""Positions up to which explicit attention is used on a CPU, with a mask and without."""
 EPSILON = 1e-5
 """GPT-2's LayerNorm epsilon."""
 
@@ -78,7 +78,8 @@ class Attention(nn.Module):
         """
         B, T, C = x_BTC.shape
         qkv_BTC3 = self.c_attn(x_BTC)
-        explicit = cache is None and T <= LONGEST_EXPLICIT and _low_on_cpu(qkv_BTC3)
+        fits = (LONGEST_CAUSAL if mask is None else LONGEST_MASKED) >= T
+        explicit = cache is None and fits and _low_on_cpu(qkv_BTC3)
         if explicit and mask is None:
             return cast(Tensor, self.c_proj(causal_attention(qkv_BTC3, self.n_head)))
         q, k, v = (
