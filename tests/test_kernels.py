@@ -85,3 +85,17 @@ def test_the_loss_in_bfloat16_is_that_of_the_rounded_logits() -> None:
     found = loss._softmax_in_place(logits, targets)
     torch.testing.assert_close(found, expected, atol=64 * ROUNDING, rtol=0)
     torch.testing.assert_close(logits.float(), gradient, atol=1e-6, rtol=ROUNDING)
+
+
+def test_a_token_that_is_almost_sure_keeps_its_gradient() -> None:
+    """Its probability rounds to one; what pulls it further is the others' share, to bfloat16's precision."""
+    logits, targets = drawn(64, 500), torch.arange(64)
+    logits[targets, targets] += 14.0
+    exact = logits.float().requires_grad_()
+    expected = F.cross_entropy(exact, targets, reduction="sum")
+    expected.backward()
+    assert exact.grad is not None
+    wanted = exact.grad[targets, targets]
+    found_loss = loss._softmax_in_place(logits, targets)
+    torch.testing.assert_close(logits[targets, targets].float(), wanted, atol=0.0, rtol=2 * ROUNDING)
+    torch.testing.assert_close(found_loss, expected, atol=0.0, rtol=2 * ROUNDING)
