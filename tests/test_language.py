@@ -36,6 +36,17 @@ def test_traditional_chinese_is_chinese() -> None:
     assert identify("今天的天氣非常好，我們決定一起去公園散步，然後在湖邊的小餐館吃午飯。")[0] == "zh"
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("Skip to content", "en"), ("你好", "zh"), ("使用条款", "zh"), ("Привет", "ru"), ("こんにちは", "ja")],
+)
+def test_a_few_words_are_recognised_without_a_second_identifier(
+    text: str, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(language, "_langid_model", lambda: pytest.fail("py3langid was loaded"))
+    assert identify(text)[0] == code
+
+
 def test_a_document_in_two_languages_has_two_shares() -> None:
     found = dict(shares("\n".join([SAMPLES["en"], SAMPLES["fr"]] * 3)))
     assert found["en"] == pytest.approx(0.5, abs=0.1)

@@ -99,9 +99,22 @@ def _shares(text: str, identifier: Identifier) -> Shares:
     found = identifier(text)
     if found and found[0][0] != UNKNOWN:
         return _japanese(found) if found[0][0] == "zh" and mostly_kana(text) else found
+    if identifier is _cld2 and (guess := _short(text)):
+        return guess
     if identifier is not _langid and (second := _langid(text)):
         return second
     return ((UNKNOWN, 0.0),)
+
+
+def _short(text: str) -> Shares:
+    """CLD2's guess at a text that is too short for it to be certain, where it stands by the guess.
+
+    Asking it again costs microseconds; loading another identifier for a page of three words half a second.
+    """
+    guess = _cld2(text, best_effort=True)
+    if guess and guess[0][0] == "ja" and not _KANA.search(text):
+        return (("zh", guess[0][1]), *guess[1:])
+    return guess
 
 
 def _japanese(found: Shares) -> Shares:
@@ -144,15 +157,18 @@ def _pycld2() -> Any:
     return pycld2
 
 
-def _cld2(text: str) -> Shares:
+def _cld2(text: str, best_effort: bool = False) -> Shares:
+    """What CLD2 finds; with ``best_effort`` also in a text too short for it, but nothing it is unsure of."""
     library = _pycld2()
     try:
-        found = library.detect(text, isPlainText=True)
+        found = library.detect(text, isPlainText=True, bestEffort=best_effort)
     except (library.error, UnicodeEncodeError):
         try:
-            found = library.detect(_UNREADABLE.sub(" ", text), isPlainText=True)
+            found = library.detect(_UNREADABLE.sub(" ", text), isPlainText=True, bestEffort=best_effort)
         except library.error:
             return ()
+    if best_effort and not found[0]:
+        return ()
     shares: dict[str, float] = {}
     for _, name, percent, _ in found[2]:
         if percent and (code := _code(name)) not in (UNKNOWN, "xx"):
