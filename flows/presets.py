@@ -44,7 +44,7 @@ def tiny(sources: Sequence[str] = DOCUMENTATION) -> PipelineConfig:
         tokenize=TokenizeConfig(vocab_size=2048),
         train=TrainConfig(
             model=ModelShape(layers=2, heads=4, width=256, context=128),
-            steps=900,
+            steps=1100,
             batch_sequences=8,
             optimizer=OptimizerConfig(embedding_lr=1e-2, vector_lr=1e-2),
             held_out=HeldOutConfig(every_steps=300, sequences=64),
