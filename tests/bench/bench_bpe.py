@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
@@ -58,19 +60,32 @@ def measure(side: str, work: Path, limit: float) -> str:
         env={**os.environ, "MODELMILL_HOME": str(work / "home"), "MODELMILL_STORE": str(work / "store")},
         stdout=subprocess.DEVNULL,
     )
-    try:
-        process.wait(limit)
-        ended = "" if process.returncode == 0 else f"  failed with {process.returncode}"
-    except subprocess.TimeoutExpired:
+    peak = 0.0
+    while process.poll() is None and time.monotonic() - started < limit:
+        peak = max(peak, resident(process.pid))
+        time.sleep(0.2)
+    if process.poll() is None:
         process.kill()
-        process.wait()
         ended = "  stopped, not done"
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    else:
+        ended = "" if process.returncode == 0 else f"  failed with {process.returncode}"
+    process.wait()
     return f"{time.monotonic() - started:8.1f} s {peak:8,.0f} MB{ended}"
 
 
+def resident(pid: int) -> float:
+    """MB that a process holds now, with its children; its maxrss would start at that of its parent."""
+    total = 0
+    with suppress(psutil.NoSuchProcess):
+        head = psutil.Process(pid)
+        for each in (head, *head.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += each.memory_info().rss
+    return total / 1e6
+
+
 def main() -> None:
-    """Print one line a side: ours first, since a process remembers only its largest child."""
+    """Print one line a side."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
