@@ -99,6 +99,17 @@ def new_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: two wait on each other for ever on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def run_log() -> Iterator[list[logging.LogRecord]]:
     """What is written to the log of runs, whatever Prefect does to the handlers that pytest installs."""
     found: list[logging.LogRecord] = []
@@ -163,6 +174,7 @@ class Site:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
+        """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -260,6 +272,7 @@ class RunningStack:
 
     @property
     def api(self) -> str:
+        """Address of the stack's Prefect API."""
         return f"http://127.0.0.1:{self.prefect_port}/api"
 
     def state(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,16 +15,9 @@ from tasks.gpt.loss import linear_cross_entropy
 from tasks.gpt.model import GPT, GPTConfig
 from tasks.gpt.sampling import Sampling, draw, generate
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SHAPE = GPTConfig(vocab_size=300, n_layer=2, n_head=2, n_embd=32, block_size=16)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Two threads wait on each other for ever on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """The model's bfloat16 kernels for a CPU against float32: values, gradients, and what is hidden."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -11,17 +9,10 @@ from tasks.gpt import attention, loss
 from tasks.gpt.attention import causal_attention
 from tasks.gpt.gelu import gelu
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROUNDING = 2.0**-8
 """bfloat16 keeps eight bits: a value is at most so far from its rounding, as a share of it."""
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Two threads wait on each other for ever on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:

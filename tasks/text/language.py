@@ -30,7 +30,7 @@ quotes Japanese has less, Japanese prose has half."""
 
 _ALIASES = {"iw": "he", "jw": "jv", "in": "id", "nb": "no", "nn": "no", "un": UNKNOWN, "zxx": UNKNOWN}
 _KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa\uff66-\uff9d]")
-_HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
+HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
 _UNREADABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
     + "".join(chr(plane << 16 | low) for plane in range(1, 17) for low in (0xFFFE, 0xFFFF))
@@ -92,7 +92,7 @@ def _by_windows(text: str) -> Shares:
 def mostly_kana(text: str) -> bool:
     """Whether a text is Japanese by its kana."""
     kana = len(_KANA.findall(text))
-    return kana > 0 and kana >= LEAST_KANA * (kana + len(_HAN.findall(text)))
+    return kana > 0 and kana >= LEAST_KANA * (kana + len(HAN.findall(text)))
 
 
 def _shares(text: str, identifier: Identifier) -> Shares:

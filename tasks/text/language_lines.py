@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from tasks.text.language import UNKNOWN, Identifier, Shares, mostly_kana
+from tasks.text.language import HAN, UNKNOWN, Identifier, Shares, mostly_kana
 
 LEAST_LETTERS = 25
 """A line with fewer letters is too short to tell its language by the words."""
@@ -23,7 +23,6 @@ LEAST_SHARE = 0.5
 """Share of a line that must be in a language to call the line by it."""
 
 _LATIN = re.compile("[\x00-\u02ff]+")
-_HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
 _PROMPT = re.compile(r"\s*(?:[$#%>]|>>>|\.\.\.|[\w.-]+@[\w.-]+[:~$#]\S*)\s")
 _WORD = re.compile(r"[(\"'\[]*[A-Za-z]+(?:['/-][A-Za-z]+)*[)\"'\]]*[.,;:!?]*")
 
@@ -75,7 +74,7 @@ def _language(line: str, identifier: Identifier) -> str | None:
     if letters >= LEAST_OF_SCRIPT and not line.isascii() and _outside_latin(line) * 2 > letters:
         if mostly_kana(line):
             return "ja"
-        least = LEAST_HAN if _HAN.search(line) else LEAST_OF_SCRIPT
+        least = LEAST_HAN if HAN.search(line) else LEAST_OF_SCRIPT
     if letters < least:
         return None
     found = identifier(line)

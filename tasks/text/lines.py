@@ -109,7 +109,7 @@ def _short(full: list[int], lines: list[str], least: int, broken: dict[int, str]
     """Lines with too few words, but not one that stands alone between longer ones: that is a heading."""
     left = [number for number in full if number not in broken]
     short = [
-        len(lines[number].split(None, least)) < least and not _has_words(lines[number], least)
+        len(lines[number].split(None, least)) < least and not _enough_by_characters(lines[number], least)
         for number in left
     ]
     found = {}
@@ -135,7 +135,7 @@ def _notice(line: str, config: LinesConfig) -> str:
     return ""
 
 
-def _has_words(line: str, least: int) -> bool:
+def _enough_by_characters(line: str, least: int) -> bool:
     """Whether a line that spaces cut into fewer words has enough, by its characters without spaces."""
     if line.isascii():
         return False

@@ -17,10 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-
-import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
@@ -54,13 +51,15 @@ def peer(work: Path) -> None:
 
 def measure(side: str, work: Path, limit: float) -> str:
     """Seconds and peak memory of one side, in words."""
+    from process_memory import resident
+
     started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, __file__, "--side", side, str(work)],
         env={**os.environ, "MODELMILL_HOME": str(work / "home"), "MODELMILL_STORE": str(work / "store")},
         stdout=subprocess.DEVNULL,
     )
-    peak = 0.0
+    peak = 0
     while process.poll() is None and time.monotonic() - started < limit:
         peak = max(peak, resident(process.pid))
         time.sleep(0.2)
@@ -70,18 +69,7 @@ def measure(side: str, work: Path, limit: float) -> str:
     else:
         ended = "" if process.returncode == 0 else f"  failed with {process.returncode}"
     process.wait()
-    return f"{time.monotonic() - started:8.1f} s {peak:8,.0f} MB{ended}"
-
-
-def resident(pid: int) -> float:
-    """MB that a process holds now, with its children; its maxrss would start at that of its parent."""
-    total = 0
-    with suppress(psutil.NoSuchProcess):
-        head = psutil.Process(pid)
-        for each in (head, *head.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                total += each.memory_info().rss
-    return total / 1e6
+    return f"{time.monotonic() - started:8.1f} s {peak / 1e6:8,.0f} MB{ended}"
 
 
 def main() -> None:

@@ -27,7 +27,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -162,21 +161,15 @@ def addressed(files: list[Path], folder: Path) -> list[Path]:
 
 def watched(command: list[str]) -> tuple[subprocess.CompletedProcess[str], float]:
     """Run a command to its end; what came of it, and the largest resident size of its process tree in MB."""
-    import psutil
+    from process_memory import resident
 
     largest, ended = 0, threading.Event()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
     def watch() -> None:
         nonlocal largest
-        root = psutil.Process(process.pid)
         while not ended.wait(SAMPLE_SECONDS):
-            total = 0
-            with suppress(psutil.NoSuchProcess):
-                for each in (root, *root.children(recursive=True)):
-                    with suppress(psutil.NoSuchProcess):
-                        total += each.memory_info().rss
-            largest = max(largest, total)
+            largest = max(largest, resident(process.pid))
 
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -22,12 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def free_port() -> int:
+    """A port of loopback that nobody has now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def family(pid: int) -> list[psutil.Process]:
+    """A process and all that it started."""
     head = psutil.Process(pid)
     return [head, *head.children(recursive=True)]
 

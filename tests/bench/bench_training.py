@@ -55,6 +55,7 @@ class Contender:
 
     @property
     def name(self) -> str:
+        """As it stands in the table."""
         extra = (" compiled" if self.compiled else "") + (" Muon" if self.optimizer == "muon" else "")
         return f"{self.who} {self.precision}{extra}" + (f" mb{self.micro_batch}" if self.micro_batch else "")
 
@@ -70,6 +71,7 @@ class Setting:
 
 
 def setting(arguments: argparse.Namespace) -> Setting:
+    """The shape and length that the command line asks for."""
     if arguments.toy:
         return Setting(GPTConfig(256, 2, 2, 32, 32), batch=4, steps=4, rounds=1)
     if arguments.device == "cuda":
@@ -80,6 +82,7 @@ def setting(arguments: argparse.Namespace) -> Setting:
 
 
 def contenders(arguments: argparse.Namespace) -> list[Contender]:
+    """Who takes part, ours first."""
     peers = [HF] + ([NANO] if arguments.nanogpt else [])
     found = [Contender(OURS, "float32"), Contender(OURS, "bf16"), Contender(OURS, "bf16", optimizer="muon")]
     for peer in peers:
@@ -93,6 +96,7 @@ def contenders(arguments: argparse.Namespace) -> list[Contender]:
 
 
 def reference(shape: GPTConfig) -> GPT:
+    """The weights that all start from."""
     model = GPT(shape)
     model.init_weights(0)
     return model
@@ -120,6 +124,7 @@ def nanogpt(shape: GPTConfig, folder: Path) -> tuple[torch.nn.Module, torch.opti
 
 
 def transformers_model(shape: GPTConfig) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    """GPT2LMHeadModel with our weights, and fused AdamW."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(
@@ -186,6 +191,7 @@ def stepper(
 
 
 def child(arguments: argparse.Namespace) -> None:
+    """Measure one contender in this process; prints JSON."""
     contender = Contender(**json.loads(arguments.child))
     made = setting(arguments)
     device = devices.choose(arguments.device, contender.precision, arguments.threads, 0, 1)
@@ -213,6 +219,7 @@ def child(arguments: argparse.Namespace) -> None:
 
 
 def measure(contender: Contender, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One contender in a process of its own: what it printed, or its error."""
     environment = training_environment(
         tuned_allocator=contender.who == OURS or arguments.tuned_peers, threads=arguments.threads
     )
@@ -228,6 +235,7 @@ def measure(contender: Contender, arguments: argparse.Namespace) -> dict[str, An
 
 
 def main() -> None:
+    """Measure all in turns, print the table, compare the losses."""
     arguments = parse()
     if arguments.child:
         child(arguments)
@@ -245,6 +253,7 @@ def main() -> None:
 
 
 def report(everyone: list[Contender], results: dict[str, list[dict[str, Any]]], made: Setting) -> None:
+    """Print the table and the ratio to the best peer."""
     tokens = made.batch * made.shape.block_size
     print(f"{made.shape}, {tokens} tokens a step, {made.rounds} rounds of {made.steps} steps")
     print(f"{'':34}{'tok/s':>10}{'of ceiling':>12}{'peak MB':>9}{'CPU s':>8}")
@@ -274,6 +283,7 @@ def _ratio(rates: dict[str, float]) -> float:
 
 
 def check_losses(results: dict[str, list[dict[str, Any]]]) -> None:
+    """Exit where float32 losses differ between contenders."""
     for peer in (NANO, HF):
         pairs = zip(results.get(f"{OURS} float32", []), results.get(f"{peer} float32", []), strict=False)
         for ours, theirs in list(pairs)[:1]:
@@ -284,6 +294,7 @@ def check_losses(results: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def parse() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
