@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 import zstandard
 
+from storage.columns import batch_of
 from storage.schemas import DOCUMENTS, REJECTS
 from tasks import clean, ingest
 from tasks.text.cleaning import Cleaner, Document
@@ -222,7 +222,7 @@ def test_injured_real_archives_become_rows_whatever_the_injury(records: list[byt
         try:
             rows = rows_of(path, judges, modes, seen)
             for schema, wanted in ((DOCUMENTS, False), (REJECTS, True)):
-                pa.RecordBatch.from_pylist([row for row in rows if ("stage" in row) == wanted], schema)
+                batch_of([row for row in rows if ("stage" in row) == wanted], schema).validate(full=True)
         except Exception as error:
             error.add_note(f"archive {number} of seed {seed}")
             raise
