@@ -75,10 +75,17 @@ def code_digests(module: str) -> dict[str, str]:
         name = queue.pop()
         if name in digests:
             continue
-        tree = ast.parse(_source(name).read_text(encoding="utf-8"))
-        digests[name] = _digest(tree)
-        queue += [used for used in _imports(tree, name) if _counts(used)]
+        digests[name], used = read_code(name)
+        queue += filter(_counts, used)
     return dict(sorted(digests.items()))
+
+
+@cache
+def read_code(name: str) -> tuple[str, frozenset[str]]:
+    """A module's digest and the modules of ours that it imports; read once for all stages that use it."""
+    tree = ast.parse(_source(name).read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
+    return _digest(tree, nodes), _imports(nodes, name)
 
 
 def _counts(name: str) -> bool:
@@ -94,10 +101,10 @@ def _source(name: str) -> Path:
     return Path(spec.origin)
 
 
-def _imports(tree: ast.AST, module: str) -> set[str]:
+def _imports(nodes: list[ast.AST], module: str) -> frozenset[str]:
     """Modules of ours that a module imports, anywhere in it, each as a name that has a source file."""
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -105,7 +112,7 @@ def _imports(tree: ast.AST, module: str) -> set[str]:
                 names |= {_submodule(node.module, alias.name) for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level:
             raise UnstableInputError(f"{module} uses a relative import; name the module in full")
-    return {name for name in names if name.partition(".")[0] in ROOTS}
+    return frozenset(name for name in names if name.partition(".")[0] in ROOTS)
 
 
 @cache
@@ -121,8 +128,8 @@ def _submodule(package: str, name: str) -> str:
     return package
 
 
-def _digest(tree: ast.Module) -> str:
-    for node in ast.walk(tree):
+def _digest(tree: ast.Module, nodes: list[ast.AST]) -> str:
+    for node in nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [s for s in node.body if not _is_bare_string(s)] or [ast.Pass()]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]

@@ -11,6 +11,4 @@ class StageConfig(BaseModel):
     description with its unit, and its bounds.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)

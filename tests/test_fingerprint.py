@@ -10,7 +10,7 @@ from pydantic import Field
 
 from storage.errors import UnstableInputError
 from tasks import fingerprint
-from tasks.fingerprint import canonical, code_digests
+from tasks.fingerprint import canonical, code_digests, read_code
 from tasks.settings import StageConfig
 
 
@@ -62,6 +62,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def digests() -> dict[str, str]:
     code_digests.cache_clear()
+    read_code.cache_clear()
     return code_digests("tasks_demo.clean")
 
 
