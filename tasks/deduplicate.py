@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +48,16 @@ class CleanPart:
     rows: int
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What was found out about all documents before any is written."""
+
+    ledger: Ledger
+    verdicts: Verdicts
+    lines: RepeatedLines | None
+    config: DeduplicateConfig
+
+
 @stage("deduplicate", summary="Drop duplicates and repeated lines across all parts")
 def deduplicate(
     run: StageRun, parts: list[Artifact], config: DeduplicateConfig, earlier: Sequence[Artifact] = ()
@@ -66,12 +78,7 @@ def deduplicate(
         run.log.info("%d documents, %d of earlier runs", total, len(ledger) - total)
         verdicts = cluster(ledger, config)
         lines = _repeated_lines(found, ledger, verdicts, config, work)
-        tally = Tally()
-        for number, part in enumerate(found):
-            writing = _Writing(run, number, sum(p.rows for p in found[:number]))
-            with writing:
-                writing.write(part, ledger, verdicts, lines, config, tally)
-            run.progress(writing.done, total, "documents")
+        tally = _write_parts(run, found, Judged(ledger, verdicts, lines, config))
     with PartWriter(run.path / "repeated.parquet", REPEATED) as writer:
         for pages, domain, line in lines.examples() if lines else ():
             writer.write({"domain": domain, "pages": pages, "line": line[:200]})
@@ -161,38 +168,51 @@ def _repeated_lines(
     return counter.repeated(config.boilerplate)
 
 
+def _write_parts(run: StageRun, parts: list[CleanPart], judged: Judged) -> Tally:
+    """Write every part's files, some side by side: Arrow reads and compresses without Python's lock."""
+    starts = list(accumulate((part.rows for part in parts), initial=0))
+
+    def write(number: int) -> tuple[Tally, dict[str, int]]:
+        with _Writing(run.path, number) as writing:
+            writing.write(parts[number], starts[number], judged)
+        return writing.tally, writing.rows()
+
+    total = Tally()
+    with ThreadPoolExecutor(judged.config.reduce.threads) as threads:
+        for tally, rows in threads.map(write, range(len(parts))):
+            total.add(tally)
+            run.rows.update(rows)
+            run.progress(total.documents_in, starts[-1], "documents")
+    return total
+
+
 class _Writing:
-    """The three files of one output part."""
+    """The three files of one output part, and the count of what went into them."""
 
-    def __init__(self, run: StageRun, number: int, start: int) -> None:
-        self._run, self._suffix, self.done = run, f"-{number:05}.parquet", start
-        self._kept = PartWriter(run.path / f"part{self._suffix}", DOCUMENTS)
-        self._rejects = PartWriter(run.path / f"rejects{self._suffix}", REJECTS)
-        self._signatures = PartWriter(run.path / f"signatures{self._suffix}", SIGNATURES)
-        self._writers = {"part": self._kept, "rejects": self._rejects, "signatures": self._signatures}
+    def __init__(self, folder: Path, number: int) -> None:
+        self._suffix, self.tally = f"-{number:05}.parquet", Tally()
+        self._kept = PartWriter(folder / f"part{self._suffix}", DOCUMENTS)
+        self._rejects = PartWriter(folder / f"rejects{self._suffix}", REJECTS)
+        self._signatures = PartWriter(folder / f"signatures{self._suffix}", SIGNATURES)
 
-    def __enter__(self) -> None:
-        for writer in self._writers.values():
-            writer.__enter__()
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *error: Any) -> None:
-        for name, writer in self._writers.items():
+        for writer in (self._kept, self._rejects, self._signatures):
             writer.__exit__(*error)
-            self._run.rows[f"{name}{self._suffix}"] = writer.rows
 
-    def write(
-        self,
-        part: CleanPart,
-        ledger: Ledger,
-        verdicts: Verdicts,
-        lines: RepeatedLines | None,
-        config: DeduplicateConfig,
-        tally: Tally,
-    ) -> None:
+    def rows(self) -> dict[str, int]:
+        """Rows by file name."""
+        writers = {"part": self._kept, "rejects": self._rejects, "signatures": self._signatures}
+        return {f"{name}{self._suffix}": writer.rows for name, writer in writers.items()}
+
+    def write(self, part: CleanPart, first: int, judged: Judged) -> None:
         """Write a part's documents, each to where it belongs, in the order of the part."""
+        lines, tally = judged.lines, self.tally
         signatures = read_batches(part.signatures, None, BATCH_ROWS)
-        for start, batch, stays in _surviving(part, self.done, verdicts, None):
-            rejects = _duplicates(ledger, verdicts, start, batch, config)
+        for start, batch, stays in _surviving(part, first, judged.verdicts, None):
+            rejects = _duplicates(judged, start, batch)
             kept: list[tuple[int, Stripped | None]] = []
             for number, (row, stayed) in enumerate(
                 zip(rows_of(batch.select(ABOUT)), stays.tolist(), strict=True)
@@ -201,7 +221,7 @@ class _Writing:
                 stripped = (
                     lines.strip(row["domain"], row["doc_id"], row["text"]) if stayed and lines else None
                 )
-                reject = _too_short(row, stripped, config) if stayed else next(rejects)
+                reject = _too_short(row, stripped, judged.config) if stayed else next(rejects)
                 if reject is None:
                     kept.append((number, stripped))
                     tally.stayed(row if stripped is None else {**row, "text": stripped.text}, stripped)
@@ -209,7 +229,6 @@ class _Writing:
                     tally.went(row, reject["reason"])
                     self._rejects.write({**_about(row), **reject})
             self._keep(batch, next(signatures), kept)
-            self.done = start + batch.num_rows
 
     def _keep(
         self, batch: pa.RecordBatch, signatures: pa.RecordBatch, kept: list[tuple[int, Stripped | None]]
@@ -241,12 +260,11 @@ def _too_short(
     return {"reason": "repeated_lines", "value": left, "threshold": least, "detail": detail}
 
 
-def _duplicates(
-    ledger: Ledger, verdicts: Verdicts, start: int, batch: pa.RecordBatch, config: DeduplicateConfig
-) -> Iterator[dict[str, Any]]:
+def _duplicates(judged: Judged, start: int, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
     """Why each duplicate of a batch goes: the reason, how similar it is, and which document stays."""
+    verdicts, threshold = judged.verdicts, judged.config.near_threshold
     here = verdicts.between(start, start + batch.num_rows)
-    survivors = ledger.pick(verdicts.survivors[here], ["doc_id", "earlier"])
+    survivors = judged.ledger.pick(verdicts.survivors[here], ["doc_id", "earlier"])
     for kind, likeness, survivor in zip(
         verdicts.kinds[here], verdicts.similarities[here], survivors, strict=True
     ):
@@ -254,7 +272,7 @@ def _duplicates(
         yield {
             "reason": KINDS[kind] + ("_of_earlier_run" if survivor["earlier"] else ""),
             "value": float(likeness) if near else None,
-            "threshold": config.near_threshold if near else None,
+            "threshold": threshold if near else None,
             "detail": survivor["doc_id"].decode("ascii"),
         }
 

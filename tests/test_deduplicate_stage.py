@@ -1,6 +1,7 @@
 """The deduplicate stage: cleaned parts in, a corpus out, every document kept or rejected with its reason."""
 
 import hashlib
+import json
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from storage.schemas import DOCUMENTS, REJECTS, SIGNATURES
 from storage.store import Draft, open_store
 from tasks.deduplicate import deduplicate
 from tasks.text.dedup import NothingLeftError, signature_row
-from tasks.text.dedup_config import BoilerplateConfig, DeduplicateConfig
+from tasks.text.dedup_config import BoilerplateConfig, DeduplicateConfig, ReduceConfig
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -147,13 +148,20 @@ def test_documents_of_an_earlier_corpus_are_not_repeated() -> None:
     assert reject["detail"] == rows_of(first, "part")[0]["doc_id"]
 
 
-def test_the_corpus_is_the_same_to_the_byte_when_made_again(monkeypatch: Any, tmp_path: Path) -> None:
-    digests = set()
-    for home in ("one", "two"):
+def test_the_corpus_is_the_same_to_the_byte_whenever_and_by_how_many_threads_it_is_made(
+    monkeypatch: Any, tmp_path: Path
+) -> None:
+    made = []
+    for home, threads in (("one", 1), ("two", 1), ("three", 4)):
         monkeypatch.setenv("MODELMILL_HOME", str(tmp_path / home))
-        parts = [cleaned(site()[:6], "x"), cleaned([*site()[6:], *site()[:3]], "y")]
-        digests.add(deduplicate.run_now(parts, DeduplicateConfig()).digest)
-    assert len(digests) == 1
+        parts = [cleaned(site()[:6], "x"), cleaned([*site()[6:], *site()[:3]], "y"), cleaned(site(20), "z")]
+        config = DeduplicateConfig(reduce=ReduceConfig(threads=threads))
+        artifact = deduplicate.run_now(parts, config)
+        made.append((artifact.digest, json.dumps(artifact.stats)))
+    assert len(set(made)) == 1
+    assert artifact.stats["documents_in"] == sum(
+        artifact.stats["rejected"].values(), artifact.stats["documents"]
+    )
 
 
 def test_nothing_left_says_what_went_and_why() -> None:

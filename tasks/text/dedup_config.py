@@ -66,6 +66,13 @@ class ReduceConfig(StageConfig):
         ge=1_000,
         le=1_000_000_000,
     )
+    threads: int = Field(
+        2,
+        title="Threads",
+        description="Parts that are written side by side, 1 to 64; each holds up to 40 MB.",
+        ge=1,
+        le=64,
+    )
 
 
 class DeduplicateConfig(StageConfig):

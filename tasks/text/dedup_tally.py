@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from tasks.text.boilerplate import Stripped
@@ -54,6 +54,18 @@ class Tally:
             self.line_characters += stripped.characters
             self.shortened += 1
             self.lines_by_domain[row["domain"]] += stripped.lines
+
+    def add(self, other: Tally) -> None:
+        """Count what another has counted."""
+        for each in fields(self):
+            mine, theirs = getattr(self, each.name), getattr(other, each.name)
+            if isinstance(mine, int):
+                setattr(self, each.name, mine + theirs)
+            elif isinstance(mine, Counter):
+                mine.update(theirs)
+            else:
+                for name, counts in theirs.items():
+                    mine.setdefault(name, Counter()).update(counts)
 
     def stats(self) -> dict[str, Any]:
         """The counts as JSON, most first; ties by name."""
