@@ -26,6 +26,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("MODELMILL_TEST_DATA", ROOT.parent / "shared/data"))
 REPEATS = 3
+REAL = 1_500
+"""Pages that larger parts repeat, altered."""
 
 
 def main() -> None:
@@ -86,6 +88,13 @@ def _texts(pages: int) -> tuple[list[str], float]:
 def _made_up(rng: random.Random) -> str:
     words = [f"word{int(rng.paretovariate(0.6)) % 20_000}" for _ in range(rng.randrange(200, 3000))]
     return "\n".join(" ".join(words[at : at + 15]) + "." for at in range(0, len(words), 15))
+
+
+def _altered(text: str, copy: int) -> str:
+    """The text as it is for copy 0; else begun at another line, with the copy's number in each."""
+    lines = text.split("\n")
+    at = copy % len(lines)
+    return "\n".join(f"{line} {copy}" if line and copy else line for line in lines[at:] + lines[:at])
 
 
 def _best(work: Callable[[], object]) -> float:
@@ -213,13 +222,15 @@ def _prepare(count: int) -> None:
     from storage.schemas import DOCUMENTS
     from storage.store import Draft, open_store
 
+    texts, _ = _texts(min(count, REAL))
+
     def work(draft: Draft) -> dict[str, Any]:
-        rng = random.Random(1)
         with PartWriter(draft.path / "documents.parquet", DOCUMENTS) as part:
             for number in range(count):
                 host = f"h{number % 997}.example"
                 about = {"doc_id": f"{number:064x}", "url": f"https://{host}/{number}", "domain": host}
-                part.write({**about, "source_file": "", "source_offset": 0, "text": _made_up(rng)})
+                text = _altered(texts[number % len(texts)], number // len(texts))
+                part.write({**about, "source_file": "", "source_offset": 0, "text": text})
         return {}
 
     open_store().make(Recipe(stage="ingest", code={}, inputs={"n": count}), (), work)
