@@ -260,12 +260,24 @@ def test_estimates_count_what_is_there() -> None:
 
 def test_automatic_micro_batches_are_equal_and_fit() -> None:
     shape = GPTConfig(VOCAB, 2, 2, 32, CONTEXT)
-    options = {"precision": "bf16", "recompute": False}
+    options = {"precision": "bf16", "recompute": False, "device": "cuda"}
     one = 2 * 32 * (32 + 32) * CONTEXT
     assert micro_batch(shape, 12, budget=100 * one, **options) == 12
     assert micro_batch(shape, 12, budget=8 * one, **options) == 6
     assert micro_batch(shape, 12, budget=0, **options) == 1
     assert micro_batch(shape, 12, budget=2 * one, precision="bf16", recompute=True) > 2
+
+
+def test_micro_batches_leave_room_for_the_attention_that_a_cpu_keeps_in_bf16() -> None:
+    shape = GPTConfig(VOCAB, 2, 8, 64, 1024)
+    options = {"budget": 2.0**28, "recompute": False}
+    on_gpu, on_cpu, in_float32 = (
+        micro_batch(shape, 64, precision=precision, device=device, **options)
+        for precision, device in (("bf16", "cuda"), ("bf16", "cpu"), ("float32", "cpu"))
+    )
+    scores = 2 * 8 * 2 * 1024**2 // 2  # layers, heads, bytes, pairs of positions
+    assert on_cpu * (2 * 64 * 64 * 1024 + scores) <= 2**28 < on_gpu * (2 * 64 * 64 * 1024 + scores)
+    assert on_cpu < in_float32 < on_gpu
 
 
 def test_heads_that_do_not_divide_the_width_are_refused_with_what_would() -> None:

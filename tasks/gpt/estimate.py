@@ -28,14 +28,19 @@ def flops_per_token(shape: GPTConfig) -> int:
     return 6 * parameters + 12 * shape.n_layer * shape.n_embd * shape.block_size
 
 
-def micro_batch(shape: GPTConfig, sequences: int, *, precision: str, budget: float, recompute: bool) -> int:
+def micro_batch(
+    shape: GPTConfig, sequences: int, *, precision: str, budget: float, recompute: bool, device: str = "cpu"
+) -> int:
     """Sequences to compute at once so that their activations fit ``budget`` bytes, 1 to ``sequences``.
 
     Counted, not probed, so that one config gives one answer: a layer keeps about 16 widths a token in the
-    matmuls' type and 8 in float32; with recomputation one width a layer and one layer's whole. Micro-batches
-    come out equal: the fewest that fit.
+    matmuls' type and 8 in float32, and on a CPU in bfloat16 the shares of its attention (half of all pairs
+    of positions a head: :mod:`tasks.gpt.attention`); with recomputation one width a layer and one layer's
+    whole. Micro-batches come out equal: the fewest that fit.
     """
     token = shape.n_embd * (16 * ACTIVATION_BYTES[precision] + 8 * 4)
+    if device == "cpu" and precision == "bf16":
+        token += shape.n_head * shape.block_size // 2 * ACTIVATION_BYTES[precision]
     kept = shape.n_layer * shape.n_embd * 4 + token if recompute else shape.n_layer * token
     fitting = max(1, int(budget // (kept * shape.block_size)))
     rounds = -(-sequences // fitting)

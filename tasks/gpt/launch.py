@@ -206,6 +206,7 @@ def _numerics(
         precision=device.precision,
         budget=estimate.activation_budget(config, shape, memory),
         recompute=hardware.activation_checkpointing,
+        device=device.kind,
     )
     compiled = hardware.compile == "on" or (hardware.compile == "auto" and device.kind == "cuda")
     suggested = {"micro_batch": hardware.micro_batch or fitting, "compile": compiled}
