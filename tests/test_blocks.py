@@ -1,5 +1,6 @@
 """Pages cut into blocks, blocks measured, labelled, judged and put together again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.text.block_extract import join_blocks
+from tasks.text.block_context import context_features, doubtful
+from tasks.text.block_extract import join_blocks, judge_blocks
 from tasks.text.block_features import Hints, block_features
 from tasks.text.block_labels import label_blocks
 from tasks.text.block_model import BlockModel, WeightsError, choose, load_model
@@ -94,17 +96,21 @@ def test_any_soup_keeps_the_invariants(parts: list[str]) -> None:
         assert (rows < blocks.last[around]).all()
     assert all(text.strip() for text in blocks.texts)
     if blocks.texts:
-        names, features, lengths = block_features(blocks, Hints("word", bodies="A."), NO_WORDS)
-        assert features.shape == (len(names), len(blocks.texts))
-        assert len(set(names)) == len(names)
-        assert np.isfinite(features).all()
-        assert (lengths >= 1).all()
+        measured = block_features(blocks, Hints("word", bodies="A."), NO_WORDS)
+        assert measured.table.shape == (len(measured.names), len(blocks.texts))
+        assert len(set(measured.names)) == len(measured.names)
+        assert np.isfinite(measured.table).all()
+        assert (measured.lengths >= 1).all()
+        likely = rows.astype(np.float32) / len(rows)
+        names, context = context_features(blocks, measured, likely, rows[::2])
+        assert context.shape == (len(set(names)), len(rows[::2]))
+        assert np.isfinite(context).all()
 
 
 def test_an_ideograph_counts_for_more_than_a_letter() -> None:
     english = "Nobody in the village could remember a flood so early in the year."
     chinese = "村里没有人记得哪一年的洪水来得这样早。"
-    _, _, lengths = block_features(read_blocks(f"<p>{english}<p>{chinese}"), Hints(), NO_WORDS)
+    lengths = block_features(read_blocks(f"<p>{english}<p>{chinese}"), Hints(), NO_WORDS).lengths
     assert lengths[1] == pytest.approx(lengths[0], rel=0.3)
 
 
@@ -164,9 +170,45 @@ def test_joined_text_shows_rows_lists_and_paragraphs() -> None:
 def test_shipped_weights_are_the_ones_released_and_fit_the_features() -> None:
     model = load_model()
     blocks = read_blocks("<p>Some text.</p><nav><a href=x>Home</a></nav>")
-    names, features, _ = block_features(blocks, Hints(), model.words)
-    assert tuple(names) == model.names
-    assert model.probabilities(features).shape == (2,)
+    likely = judge_blocks(model, blocks, block_features(blocks, Hints(), model.words))
+    assert likely.shape == (2,)
+    assert likely[0] > likely[1]
+
+
+def test_trees_of_other_features_are_refused() -> None:
+    model = load_model()
+    blocks = read_blocks("<p>Some text.</p>")
+    measured = block_features(blocks, Hints(), model.words)
+    for stage in ("first", "second"):
+        other = replace(getattr(model, stage), names=("length",))
+        with pytest.raises(WeightsError, match="other features"):
+            judge_blocks(replace(model, **{stage: other}), blocks, measured)
+
+
+def context_of(html: str, likely: list[float]) -> dict[str, list[float]]:
+    blocks = read_blocks(html)
+    measured = block_features(blocks, Hints(), NO_WORDS)
+    names, table = context_features(
+        blocks, measured, np.array(likely, np.float32), np.arange(len(blocks.texts))
+    )
+    return dict(zip(names, table.tolist(), strict=True))
+
+
+def test_the_second_judgement_sees_neighbours_sections_and_blocks_made_alike() -> None:
+    page = "<h2>Head</h2><p class=a>aaaa</p><h2>Next</h2><p class=a>bbbb</p><div>cccc</div>"
+    seen = context_of(page, [0.9, 0.2, 0.1, 0.6, 0.5])
+    assert seen["odds+1"][:4] == pytest.approx(seen["odds"][1:])
+    assert seen["odds+1"][4] == -9
+    assert seen["likely_alike_0"][1] == seen["likely_alike_0"][3] == pytest.approx(0.4)
+    assert seen["likely_others_alike"][1] == pytest.approx(0.6)
+    assert seen["heading_odds"][:2] == [seen["odds"][0]] * 2
+    assert seen["likely_section"][1] == pytest.approx((0.9 + 0.2) / 2)
+    assert seen["likely_section"][4] == pytest.approx((0.1 + 0.6 + 0.5) / 3)
+    assert seen["until_0.85"][1:] == [9] * 4
+
+
+def test_a_block_is_judged_again_only_in_doubt() -> None:
+    assert doubtful(np.array([0.001, 0.5, 0.009, 0.999], np.float32)).tolist() == [1, 3]
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
@@ -189,14 +231,16 @@ def test_trees_agree_with_scikit_learn(tmp_path: Path) -> None:
     wanted = (rows[:, 0] * rows[:, 1] + rows[:, 3] > 0.2).astype(int)
     trained = HistGradientBoostingClassifier(max_iter=12, max_depth=4).fit(rows, wanted)
     names = ["a", "b", "c", "d", "e"]
-    model = as_arrays(trained, Words({"nav": -1.0}, {}, {"=好": 0.5}), names)
+    trees = as_arrays(trained, names)
     expected = trained.predict_proba(rows)[:, 1]
-    assert np.abs(model.probabilities(np.ascontiguousarray(rows.T)) - expected).max() < 1e-5
+    assert np.abs(trees.probabilities(np.ascontiguousarray(rows.T)) - expected).max() < 1e-5
+    model = BlockModel(Words({"nav": -1.0}, {}, {"=好": 0.5}), trees, replace(trees, baseline=1.0))
     path = tmp_path / "weights.safetensors"
     again = load_model(path, export(model, path))
     assert isinstance(again, BlockModel)
     assert again.words.text == {"=好": 0.5}
-    assert (again.probabilities(np.ascontiguousarray(rows.T)) == model.probabilities(rows.T.copy())).all()
+    for one, two in ((again.first, model.first), (again.second, model.second)):
+        assert (one.probabilities(np.ascontiguousarray(rows.T)) == two.probabilities(rows.T.copy())).all()
 
 
 def test_no_pickle_is_near_the_weights() -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.block_features import Hints, block_features
+from tasks.text.block_context import context_features, doubtful
+from tasks.text.block_features import Features, Hints, block_features
 from tasks.text.block_labels import words_of
 from tasks.text.block_measures import Array
-from tasks.text.block_model import WeightsError, choose, load_model
+from tasks.text.block_model import BlockModel, Trees, WeightsError, choose, load_model
 from tasks.text.blocks import TAG_IDS, Blocks, read_blocks
 from tasks.text.markup import Markup
 from tasks.text.statements import Statements
@@ -56,12 +57,29 @@ def judge_page(markup: Markup, stated: Statements, title: str) -> JudgedPage:
     if not blocks.texts:
         return JudgedPage(blocks, np.zeros(0, np.float32), np.zeros(0, np.float32))
     model = load_model()
-    names, features, lengths = block_features(
-        blocks, Hints(title, stated.kinds(), stated.bodies()), model.words
-    )
-    if tuple(names) != model.names:
+    measured = block_features(blocks, Hints(title, stated.kinds(), stated.bodies()), model.words)
+    return JudgedPage(blocks, judge_blocks(model, blocks, measured), measured.lengths)
+
+
+def judge_blocks(model: BlockModel, blocks: Blocks, measured: Features) -> Array:
+    """The probability of each of B blocks to be main content.
+
+    Raises:
+        WeightsError: the model was trained on other features than the code computes.
+    """
+    _refuse_others(measured.names, model.first)
+    probabilities = model.first.probabilities(measured.table)
+    again = doubtful(probabilities)
+    if len(again):
+        names, table = context_features(blocks, measured, probabilities, again)
+        _refuse_others(names, model.second)
+        probabilities[again] = model.second.probabilities(table)
+    return probabilities
+
+
+def _refuse_others(names: list[str], trees: Trees) -> None:
+    if tuple(names) != trees.names:
         raise WeightsError("the weights were trained on other features than this code computes. Train again")
-    return JudgedPage(blocks, model.probabilities(features), lengths)
 
 
 def join_blocks(blocks: Blocks, kept: NDArray[np.bool_]) -> str:

@@ -30,8 +30,29 @@ class Hints:
     """Article bodies and descriptions in its JSON-LD."""
 
 
-def block_features(blocks: Blocks, hints: Hints, words: Words) -> tuple[list[str], Array, Array]:
-    """Names of the features, their (F, B) table and the blocks' (B) lengths, for a page with blocks."""
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The features of a page's blocks, and the measures that a second look at the page takes again."""
+
+    names: list[str]
+    table: Array
+    """(F, B)."""
+    lengths: Array
+    """(B)."""
+    levels: list[NDArray[np.int32]]
+    """Ancestor number k of each block, for k from 0 to where all are the document."""
+    groups: list[NDArray[np.intp]]
+    """Three numbers a block, from 0, equal where the innermost one, two or three elements are made alike."""
+    headings: NDArray[np.bool_]
+    """(B) which blocks are headings."""
+
+    def level(self, number: int) -> NDArray[np.int32]:
+        """Ancestor ``number`` of each block; the document where there are not so many."""
+        return self.levels[min(number, len(self.levels) - 1)]
+
+
+def block_features(blocks: Blocks, hints: Hints, words: Words) -> Features:
+    """What is seen of each block of a page that has some."""
     table = FeatureTable(len(blocks.texts))
     text = TextMeasures(blocks, words)
     text.describe(table)
@@ -39,10 +60,11 @@ def block_features(blocks: Blocks, hints: Hints, words: Words) -> tuple[list[str
     above.describe(table)
     _subtrees(table, blocks, text, above)
     _headings(table, blocks, text, hints)
-    _repetition(table, blocks, text, above)
+    groups = _repetition(table, blocks, text, above)
     _neighbours(table, text, above)
     _page(table, blocks, text, hints)
-    return table.names, table.matrix(), text.weight
+    headings = np.isin(above.tags, HEADING_IDS)
+    return Features(table.names, table.matrix(), text.weight, above.levels, groups, headings)
 
 
 def running(values: NDArray[Any]) -> NDArray[np.float64]:
@@ -110,19 +132,24 @@ def _headings(table: FeatureTable, blocks: Blocks, text: TextMeasures, hints: Hi
     table.add("after_prose", np.clip((rows - first) / max(1, last - first), -1, 2))
 
 
-def _repetition(table: FeatureTable, blocks: Blocks, text: TextMeasures, above: Ancestry) -> None:
-    """How many blocks of the page are made alike, and how often the same text comes."""
+def _repetition(
+    table: FeatureTable, blocks: Blocks, text: TextMeasures, above: Ancestry
+) -> list[NDArray[np.intp]]:
+    """How many blocks of the page are made alike, and how often the same text comes; returns the groups."""
+    groups = []
     length = np.log1p(text.weight)
     for level, made in enumerate(above.made):
         name = f"alike_{level}"
         _, group, count = np.unique(made, return_inverse=True, return_counts=True)
         size = count[group]
+        groups.append(group)
         table.add(name, np.log1p(size))
         table.add(f"{name}_length", np.bincount(group, length)[group] / size)
         table.add(f"{name}_link", np.bincount(group, text.link)[group] / size)
         table.add(f"{name}_said", np.bincount(group, text.said)[group] / size)
     seen = Counter(blocks.texts)
     table.add("same_text", np.log1p(np.array([seen[each] for each in blocks.texts])))
+    return groups
 
 
 def shifted(values: NDArray[Any], by: int, filler: float) -> Array:

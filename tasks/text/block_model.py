@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,9 @@ from tasks.text.block_tokens import Words
 
 Indices = NDArray[np.intp]
 
+STAGES = ("first", "second")
 WEIGHTS = Path(__file__).with_name("block_weights.safetensors")
-WEIGHTS_SHA256 = "ef74c849b9b06b24aa4345a81dae0466938d1e4fc77852c39f93640897181fd5"
+WEIGHTS_SHA256 = "1cd15a2b884370706a2f6df704cf0bd2cbff3b5378c17a57c67ba9690cedc5a3"
 """Part of this module's source, so that results cached with other weights are never taken for these."""
 
 
@@ -31,7 +33,7 @@ class WeightsError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class BlockModel:
+class Trees:
     """T trees of at most N nodes each; a leaf's children are itself."""
 
     feature: Indices
@@ -45,7 +47,6 @@ class BlockModel:
     nodes: int
     depth: int
     baseline: float
-    words: Words
     names: tuple[str, ...]
     """What each feature is, in order; checked against what the features' code computes."""
 
@@ -64,6 +65,15 @@ class BlockModel:
             at_TB = self.children.take(2 * at_TB + right, mode="clip")
         odds_B = self.value.take(at_TB).reshape(trees, blocks).sum(axis=0) + self.baseline
         return np.asarray(1 / (1 + np.exp(-odds_B)), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockModel:
+    """Words, the trees that judge a page's blocks one by one, and those that judge them by the first."""
+
+    words: Words
+    first: Trees
+    second: Trees
 
 
 @lru_cache(maxsize=2)
@@ -89,17 +99,20 @@ def load_model(path: Path = WEIGHTS, sha256: str = WEIGHTS_SHA256) -> BlockModel
         dict(zip(about[kind], arrays[kind].astype(np.float64).tolist(), strict=True))
         for kind in ("near", "far", "text")
     )
-    return BlockModel(
-        feature=arrays["feature"].astype(np.intp),
-        threshold=arrays["threshold"],
-        children=arrays["children"].astype(np.intp),
-        value=arrays["value"],
-        nodes=about["nodes"],
-        depth=about["depth"],
-        baseline=about["baseline"],
-        words=Words(near, far, text),
-        names=tuple(about["names"]),
+    first, second = (
+        Trees(
+            feature=arrays[f"{stage}_feature"].astype(np.intp),
+            threshold=arrays[f"{stage}_threshold"],
+            children=arrays[f"{stage}_children"].astype(np.intp),
+            value=arrays[f"{stage}_value"],
+            nodes=about[stage]["nodes"],
+            depth=about[stage]["depth"],
+            baseline=about[stage]["baseline"],
+            names=tuple(about[stage]["names"]),
+        )
+        for stage in STAGES
     )
+    return BlockModel(Words(near, far, text), first, second)
 
 
 def choose(probabilities_B: Array, lengths_B: Array, floor: float) -> NDArray[np.bool_]:
@@ -109,9 +122,16 @@ def choose(probabilities_B: Array, lengths_B: Array, floor: float) -> NDArray[np
     (Lipton, Elkan and Naryanaswamy, 2014), so the threshold is found page by page, not tuned. Below ``floor``
     nothing is kept: a page may have no main content at all.
     """
+    order, _, expected = expected_f1(probabilities_B, lengths_B)
+    threshold = probabilities_B[order[int(expected.argmax())]]
+    return np.asarray(probabilities_B >= max(float(threshold), floor))
+
+
+def expected_f1(
+    probabilities_B: NDArray[np.floating[Any]], lengths_B: Array
+) -> tuple[Indices, NDArray[np.float64], NDArray[np.float64]]:
+    """The B blocks, likeliest first; for each, the length and the expected F1 of all up to it."""
     order = np.argsort(-probabilities_B, kind="stable")
     hits = np.cumsum((probabilities_B * lengths_B)[order], dtype=np.float64)
     kept = np.cumsum(lengths_B[order], dtype=np.float64)
-    expected = 2 * hits / (kept + hits[-1] + 1e-9)
-    threshold = probabilities_B[order[int(expected.argmax())]]
-    return np.asarray(probabilities_B >= max(float(threshold), floor))
+    return order, kept, 2 * hits / (kept + hits[-1] + 1e-9)

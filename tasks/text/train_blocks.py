@@ -3,9 +3,10 @@
     python -m tasks.text.train_blocks --pages DIR --gold FILE.parquet [--cross-validate] [--write]
 
 DIR holds WARC files; FILE has the columns url, page_type and main_content. Pages are dealt into folds by
-registered domain. Cross-validation trains words and trees without a fold and judges them on it; the words
-that describe a training page come from models that saw neither the page's fold nor the one judged. About 20
-minutes on one core for 1,500 pages; the result depends on nothing but the pages and the libraries' versions.
+registered domain. Nothing that describes a page to what is trained later has learned from its fold: its words
+are weighed by models that were fitted without it, and the second trees see what trees trained without it said
+of it. Cross-validation does all of this without a fold, and judges the result on it. About 20 minutes on one
+core for 1,500 pages; the result depends on nothing but the pages and the libraries' versions.
 """
 
 from __future__ import annotations
@@ -15,26 +16,28 @@ import re
 import sys
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.block_extract import FLOOR, join_blocks
-from tasks.text.block_features import Hints, block_features
+from tasks.text.block_context import context_features, doubtful
+from tasks.text.block_extract import FLOOR, join_blocks, judge_blocks
+from tasks.text.block_features import Features, Hints, block_features
 from tasks.text.block_labels import ENOUGH, label_blocks, words_of
 from tasks.text.block_measures import Array
-from tasks.text.block_model import WEIGHTS, BlockModel, choose
+from tasks.text.block_model import WEIGHTS, BlockModel, Trees, choose
 from tasks.text.block_tokens import Words
 from tasks.text.blocks import Blocks, read_blocks
 from tasks.text.charset import decode
 from tasks.text.markup import split_markup
 from tasks.text.metadata import read_metadata
 from tasks.text.statements import read_statements
-from tasks.text.train_trees import export, fit_trees
+from tasks.text.train_trees import SECOND, SETTINGS, export, fit_trees, sample
 from tasks.text.train_words import SMALLEST_WEIGHT, WordTable, fit_words, word_tables
 
 FOLDS = 5
@@ -68,11 +71,12 @@ def word_f1(text: str, gold: str) -> float:
     return 2 * common / (found.total() + wanted.total())
 
 
-def fold_of(url: str, folds: int = FOLDS) -> int:
-    """The fold of a page: the same for all pages of a registered domain."""
+def fold_of(url: str, dealing: int = 0) -> int:
+    """The fold of a page: the same for all pages of a registered domain, and another in another dealing."""
     host = urlsplit(url).hostname or url
     parts = 3 if _SECOND_LEVEL.search(host) else 2
-    return zlib.crc32(".".join(host.split(".")[-parts:]).encode()) % folds
+    domain = ".".join(host.split(".")[-parts:])
+    return zlib.crc32(f"{domain}{dealing or ''}".encode()) % FOLDS
 
 
 def read_pages(folder: Path) -> Iterator[tuple[str, bytes, str]]:
@@ -98,7 +102,7 @@ def read_gold(path: Path) -> dict[str, tuple[str, str]]:
     }
 
 
-def read_example(url: str, html: bytes, charset: str, kind: str, gold: str) -> Example:
+def read_example(url: str, html: bytes, charset: str, kind: str, gold: str, dealing: int = 0) -> Example:
     """Cut a page into blocks and label them."""
     markup = split_markup(decode(html, charset)[0])
     stated = read_statements(markup)
@@ -107,7 +111,7 @@ def read_example(url: str, html: bytes, charset: str, kind: str, gold: str) -> E
     words = np.array([len(words_of(each)) for each in blocks.texts], np.float32)
     weights = np.minimum((words + 2) / max(len(words_of(gold)), FEWEST_GOLD_WORDS), HEAVIEST)
     shares = label_blocks(blocks.texts, gold)
-    return Example(kind, fold_of(url), gold, blocks, hints, shares, weights.astype(np.float32))
+    return Example(kind, fold_of(url, dealing), gold, blocks, hints, shares, weights.astype(np.float32))
 
 
 class Trainer:
@@ -119,35 +123,76 @@ class Trainer:
         self.tables: dict[str, WordTable] = word_tables([each.blocks for each in self.examples])
         self.belongs = np.concatenate([each.shares for each in self.examples]) >= ENOUGH
         self.weights = np.concatenate([each.weights for each in self.examples])
-        self.folds = np.repeat(
-            [each.fold for each in self.examples], [len(each.blocks.texts) for each in self.examples]
-        )
+        self.sampled = sample(self.weights)
+        sizes = [len(each.blocks.texts) for each in self.examples]
+        self.starts = np.cumsum([0, *sizes])
+        self.folds = np.repeat([each.fold for each in self.examples], sizes)
         self._words: dict[frozenset[int], Words] = {}
+        self._first: dict[frozenset[int], Trees] = {}
 
-    def words_without(self, *folds: int) -> Words:
+    def words_without(self, left_out: frozenset[int]) -> Words:
         """The word models fitted on all other folds."""
-        left_out = frozenset(folds)
         if left_out not in self._words:
             rows = ~np.isin(self.folds, list(left_out))
             self._words[left_out] = fit_words(self.tables, rows, self.belongs, self.weights)
         return self._words[left_out]
 
+    def first_without(self, left_out: frozenset[int]) -> Trees:
+        """The first trees trained on all other folds."""
+        if left_out not in self._first:
+            names: list[str] = []
+            rows, tables = [], []
+            for each, start in self._without(left_out):
+                measured = self._measured(each, left_out | {each.fold})
+                taken = np.flatnonzero(self.sampled[start : start + len(each.blocks.texts)])
+                names = measured.names
+                rows.append(start + taken)
+                tables.append(measured.table.T[taken])
+            self._first[left_out] = self._fit(rows, tables, names, SETTINGS)
+        return self._first[left_out]
+
+    def second_without(self, left_out: frozenset[int]) -> Trees:
+        """The second trees trained on all other folds, and on what first trees say that saw neither."""
+        names: list[str] = []
+        rows, tables = [], []
+        for each, start in self._without(left_out):
+            unseen = left_out | {each.fold}
+            measured = self._measured(each, unseen)
+            likely = self.first_without(unseen).probabilities(measured.table)
+            again = doubtful(likely)
+            again = again[self.sampled[start + again] > 0]
+            names, table = context_features(each.blocks, measured, likely, again)
+            rows.append(start + again)
+            tables.append(table.T)
+        return self._fit(rows, tables, names, SECOND)
+
+    def _without(self, left_out: frozenset[int]) -> Iterator[tuple[Example, int]]:
+        for each, start in zip(self.examples, self.starts.tolist(), strict=False):
+            if each.fold not in left_out:
+                yield each, start
+
+    def _measured(self, example: Example, unseen: frozenset[int]) -> Features:
+        return block_features(example.blocks, example.hints, self.words_without(unseen))
+
+    def _fit(
+        self,
+        rows: list[NDArray[np.intp]],
+        tables: list[Array],
+        names: list[str],
+        settings: Mapping[str, Any],
+    ) -> Trees:
+        rows_R = np.concatenate(rows)
+        return fit_trees(np.concatenate(tables), self.belongs[rows_R], self.sampled[rows_R], names, settings)
+
     def fit(self, judged: int | None) -> BlockModel:
         """The model trained on all folds, or on all but the one to be judged."""
-        chosen = [each for each in self.examples if each.fold != judged]
-        names: list[str] = []
-        tables: list[Array] = []
-        for each in chosen:
-            words = self.words_without(each.fold) if judged is None else self.words_without(each.fold, judged)
-            names, table, _ = block_features(each.blocks, each.hints, words)
-            tables.append(table.T)
-        everything = np.ones(len(self.folds), bool)
+        left_out = frozenset[int]() if judged is None else frozenset({judged})
         if judged is None:
+            everything = np.ones(len(self.folds), bool)
             words = fit_words(self.tables, everything, self.belongs, self.weights, SMALLEST_WEIGHT)
         else:
-            words = self.words_without(judged)
-        rows = everything if judged is None else self.folds != judged
-        return fit_trees(np.concatenate(tables), self.belongs[rows], self.weights[rows], words, names)
+            words = self.words_without(left_out)
+        return BlockModel(words, self.first_without(left_out), self.second_without(left_out))
 
     def judge(self, model: BlockModel, examples: Sequence[Example]) -> list[tuple[str, float]]:
         """(page type, F1) of each example."""
@@ -165,8 +210,9 @@ class Trainer:
 
 def extract_with(model: BlockModel, example: Example) -> str:
     """An example's text as a model extracts it."""
-    _, features, lengths = block_features(example.blocks, example.hints, model.words)
-    return join_blocks(example.blocks, choose(model.probabilities(features), lengths, FLOOR))
+    measured = block_features(example.blocks, example.hints, model.words)
+    kept = choose(judge_blocks(model, example.blocks, measured), measured.lengths, FLOOR)
+    return join_blocks(example.blocks, kept)
 
 
 def say(line: str) -> None:
@@ -197,13 +243,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--gold", type=Path, required=True, help="Parquet file with url, page_type, main_content"
     )
     parser.add_argument("--cross-validate", action="store_true", help="judge on domains not trained on")
+    parser.add_argument("--dealing", type=int, default=0, help="another number deals the folds otherwise")
     parser.add_argument(
         "--write", type=Path, nargs="?", const=WEIGHTS, help=f"write the model ({WEIGHTS.name})"
     )
     chosen = parser.parse_args(arguments)
     gold = read_gold(chosen.gold)
     examples = [
-        read_example(url, html, charset, *gold[url])
+        read_example(url, html, charset, *gold[url], chosen.dealing)
         for url, html, charset in read_pages(chosen.pages)
         if url in gold
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.text.block_measures import Array
-from tasks.text.block_model import BlockModel
-from tasks.text.block_tokens import Words
+from tasks.text.block_model import STAGES, BlockModel, Trees
 
-TREES = 120
 SETTINGS = {
-    "max_iter": TREES,
+    "max_iter": 120,
     "learning_rate": 0.1,
     "max_leaf_nodes": 31,
     "max_depth": 7,
@@ -27,32 +26,38 @@ SETTINGS = {
     "early_stopping": False,
     "random_state": 0,
 }
+SECOND = {**SETTINGS, "max_iter": 60, "max_leaf_nodes": 15}
+"""For the trees that see what the first ones said: there is less to learn, and more to learn by heart."""
 LIGHT = 0.02
 """Blocks of less weight are sampled, weighted up in turn: menus would fill most of the table."""
 FEWEST = 0.1
 """Share of the lightest blocks that is taken."""
 
 
+def sample(weights_R: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The weights with which R blocks are trained on; 0 for those that are left out."""
+    share_R = np.clip(weights_R / LIGHT, FEWEST, 1)
+    taken_R = np.random.default_rng(0).random(len(weights_R)) < share_R
+    return np.asarray(np.where(taken_R, weights_R / share_R, 0), np.float32)
+
+
 def fit_trees(
     features_RF: Array,
     belongs_R: NDArray[np.bool_],
     weights_R: NDArray[np.float32],
-    words: Words,
-    names: list[str],
-) -> BlockModel:
-    """Train on R blocks and return the model as it will be exported; the same rows give the same model."""
+    names: Sequence[str],
+    settings: Mapping[str, Any] = SETTINGS,
+) -> Trees:
+    """Train on R blocks and return the trees as they will be exported; the same rows give the same trees."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    share_R = np.clip(weights_R / LIGHT, FEWEST, 1)
-    taken_R = np.random.default_rng(0).random(len(weights_R)) < share_R
-    weights = (weights_R / share_R)[taken_R]
-    trained: Any = HistGradientBoostingClassifier(**SETTINGS)
-    trained.fit(features_RF[taken_R], belongs_R[taken_R], sample_weight=weights / weights.mean())
-    return as_arrays(trained, words, names)
+    trained: Any = HistGradientBoostingClassifier(**settings)
+    trained.fit(features_RF, belongs_R, sample_weight=weights_R / weights_R.mean())
+    return as_arrays(trained, names)
 
 
-def as_arrays(trained: Any, words: Words, names: list[str]) -> BlockModel:
-    """A fitted HistGradientBoostingClassifier as the arrays that BlockModel evaluates."""
+def as_arrays(trained: Any, names: Sequence[str]) -> Trees:
+    """A fitted HistGradientBoostingClassifier as the arrays that Trees evaluates."""
     trees = [stage[0].nodes for stage in trained._predictors]
     most = max(map(len, trees))
     feature = np.zeros((len(trees), most), np.intp)
@@ -68,7 +73,7 @@ def as_arrays(trained: Any, words: Words, names: list[str]) -> BlockModel:
         children[number, :size, 0] = number * most + np.where(leaf, here, nodes["left"])
         children[number, :size, 1] = number * most + np.where(leaf, here, nodes["right"])
         value[number, :size] = np.where(leaf, nodes["value"], 0)
-    return BlockModel(
+    return Trees(
         feature=feature.ravel(),
         threshold=threshold.ravel(),
         children=children.ravel(),
@@ -76,7 +81,6 @@ def as_arrays(trained: Any, words: Words, names: list[str]) -> BlockModel:
         nodes=most,
         depth=int(max(nodes["depth"].max() for nodes in trees)),
         baseline=float(trained._baseline_prediction.ravel()[0]),
-        words=words,
         names=tuple(names),
     )
 
@@ -93,19 +97,22 @@ def export(model: BlockModel, path: Path) -> str:
 
     kinds = {"near": model.words.near, "far": model.words.far, "text": model.words.text}
     arrays: dict[str, NDArray[Any]] = {
-        "feature": model.feature.astype(np.uint8),
-        "threshold": model.threshold,
-        "children": model.children.astype(np.uint16),
-        "value": model.value,
-        **{kind: np.array(list(weights.values()), np.float16) for kind, weights in kinds.items()},
+        kind: np.array(list(weights.values()), np.float16) for kind, weights in kinds.items()
     }
-    about: dict[str, object] = {
-        "nodes": model.nodes,
-        "depth": model.depth,
-        "baseline": model.baseline,
-        "names": model.names,
-        **{kind: list(weights) for kind, weights in kinds.items()},
-    }
+    about: dict[str, object] = {kind: list(weights) for kind, weights in kinds.items()}
+    for stage, trees in zip(STAGES, (model.first, model.second), strict=True):
+        arrays |= {
+            f"{stage}_feature": trees.feature.astype(np.uint8),
+            f"{stage}_threshold": trees.threshold,
+            f"{stage}_children": trees.children.astype(np.uint16),
+            f"{stage}_value": trees.value,
+        }
+        about[stage] = {
+            "nodes": trees.nodes,
+            "depth": trees.depth,
+            "baseline": trees.baseline,
+            "names": trees.names,
+        }
     said = {key: json.dumps(each, ensure_ascii=False) for key, each in about.items()}
     raw = save(arrays, metadata=said)
     path.write_bytes(raw)
