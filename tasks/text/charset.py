@@ -61,18 +61,50 @@ def decode(html: bytes, declared: str = "") -> tuple[str, str]:
     Raises:
         ExtractionError: ``binary``, if no charset makes text of the bytes.
     """
+    source = as_utf8(html)
+    if source is not None:
+        try:
+            text = source.decode("utf-8")
+        except UnicodeDecodeError:
+            return decode_other(html, declared)
+        refuse_controls(text, "utf-8")
+        return text.replace("\x00", "") if b"\x00" in html else text, "utf-8"
+    return decode_other(html, declared)
+
+
+def as_utf8(html: bytes) -> bytes | None:
+    """The page without its mark if it may be UTF-8, or None if it shows another charset.
+
+    Whether it is UTF-8 only decoding tells: who needs a part of the page can do with decoding that part.
+    """
+    name, length = _shown(html)
+    if name in ("", "utf-8"):
+        return html[length:] if length else html
+    return None
+
+
+def decode_other(html: bytes, declared: str) -> tuple[str, str]:
+    """What decode gives for a page that is not well-formed UTF-8."""
+    name, length = _shown(html)
+    text, name = (html[length:].decode(name, "replace"), name) if name else _from_labels(html, declared)
+    name = name.removesuffix("_ext")
+    refuse_controls(text, name)
+    if b"\x00" in html:  # ten times as fast as to look into the text
+        text = text.replace("\x00", "")
+    if name.startswith(("utf-16", "utf-32")):
+        text = _SURROGATES.sub("\ufffd", text)
+    return text, name
+
+
+def _shown(html: bytes) -> tuple[str, int]:
+    """The charset that a mark, escapes or zero bytes show, and the length of its mark; ``""`` for none."""
     for mark, name in BYTE_ORDER_MARKS:
         if html.startswith(mark):
-            return _checked(html, html[len(mark) :].decode(name, "replace"), name)
+            return name, len(mark)
     sample = html[:SAMPLE_BYTES]
     if b"\x1b" in sample and b"\x1b$" in sample and sample.isascii():
-        return _checked(html, html.decode("iso2022_jp_ext", "replace"), "iso2022_jp")
-    if b"\x00" in sample and (wide := _without_mark(html)):
-        return _checked(html, html.decode(wide, "replace"), wide)
-    try:
-        return _checked(html, html.decode("utf-8"), "utf-8")
-    except UnicodeDecodeError:
-        return _checked(html, *_from_labels(html, declared))
+        return "iso2022_jp_ext", 0
+    return _without_mark(html) if b"\x00" in sample else "", 0
 
 
 def known_codec(label: str) -> str:
@@ -130,18 +162,13 @@ def _without_mark(html: bytes) -> str:
     return "utf-16-be" if odd <= even / 10 else ""
 
 
-def _checked(html: bytes, text: str, name: str) -> tuple[str, str]:
-    """Drop zero characters and lone surrogates; refuse what is mostly control characters."""
+def refuse_controls(text: str, name: str) -> None:
+    """Raise ExtractionError ``binary`` for a text whose beginning is mostly control characters."""
     sample = text[:CONTROL_SAMPLE]
     if _controls(sample) > CONTROL_SHARE * len(sample):
         raise ExtractionError(
             "binary", f"more than {CONTROL_SHARE:.0%} of it is control characters as {name}"
         )
-    if b"\x00" in html:  # ten times as fast as to look into the text
-        text = text.replace("\x00", "")
-    if name.startswith(("utf-16", "utf-32")):
-        text = _SURROGATES.sub("\ufffd", text)
-    return text, name
 
 
 def _controls(sample: str) -> int:

@@ -8,7 +8,6 @@ mode depends on time, order or number of workers.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,21 +15,17 @@ from typing import Any
 
 from tasks.text.block_extract import judge_page
 from tasks.text.block_model import WeightsError
-from tasks.text.charset import decode
+from tasks.text.charset import CONTROL_SAMPLE, as_utf8, decode_other, refuse_controls
 from tasks.text.extract_config import ExtractConfig, Mode
 from tasks.text.extract_errors import ExtractionError
 from tasks.text.extract_guards import is_plain_text, refuse_deep_nesting, refuse_other_formats
-from tasks.text.markup import Markup, split_markup
+from tasks.text.main_text import main_text
+from tasks.text.markup import Markup, split_utf8
 from tasks.text.metadata import Metadata, read_metadata
 from tasks.text.statements import Statements, read_statements
+from tasks.text.tidying import tidy
 
 _BOUNDS = ExtractConfig()
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff\ud800-\udfff]")
-_BLANKS = re.compile(r"[ \t]+\n")
-_GAPS = re.compile(r"\n{3,}")
-_BOXED = ' class="sidebar"'
-_BOX = re.compile(rf'<(?:div|aside){_BOXED}(?=[^<>]*>\s*<div class="titlepage")')
-"""A box of text as DocBook's stylesheets write it: its class says sidebar, and means no page's side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,48 +70,54 @@ def extract(
     if len(html) > max_bytes:
         raise ExtractionError("too_large", f"{len(html):,} bytes; the bound is {max_bytes:,}")
     refuse_other_formats(html)
-    page, codec = decode(html, charset)
+    source = as_utf8(html)
+    if source is not None:
+        try:
+            return _read(source, "utf-8", url, mode, max_depth)
+        except UnicodeDecodeError:
+            pass
+    text, codec = decode_other(html, charset)
+    return _read(text.encode("utf-8", "replace"), codec, url, mode, max_depth)
+
+
+def _read(source: bytes, codec: str, url: str, mode: Mode, max_depth: int) -> Extracted:
+    """What extract gives for a page in UTF-8; raises UnicodeDecodeError if what is read of it is not."""
+    page = source.replace(b"\x00", b"")
+    markup = split_utf8(page)
+    refuse_controls(source[:CONTROL_SAMPLE].decode("utf-8", "ignore"), codec)
     if is_plain_text(page):
-        return Extracted(_tidy(page), "", "", "", "", codec)
-    markup = split_markup(page)
-    refuse_deep_nesting(markup.page, max_depth)
+        return Extracted(tidy(markup.page), "", "", "", "", codec)
+    refuse_deep_nesting(markup.source, max_depth)
     try:
         stated = read_statements(markup)
         about = read_metadata(markup, stated, url)
-        text = _tidy(_MODES[mode](Page(page, markup, stated, about)))
+        text = tidy(_MODES[mode](Page(page, markup, stated, about)))
     except (ExtractionError, WeightsError, MemoryError):
         raise
     except Exception as error:
         raise ExtractionError("parser", f"{type(error).__name__}: {error}"[:300]) from error
-    return _assembled(text, about, codec)
+    return Extracted(text, tidy(about.title), about.date, tidy(about.author), about.language, codec)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """What the modes take a page's text from."""
 
-    source: str
+    source: bytes
+    """In UTF-8, whole; scripts may hold bytes that are not."""
     markup: Markup
     stated: Statements
     about: Metadata
 
 
-def _assembled(text: str, about: Metadata, codec: str) -> Extracted:
-    return Extracted(text, _tidy(about.title), about.date, _tidy(about.author), about.language, codec)
-
-
 def _fast(page: Page) -> str:
-    from resiliparse.extract.html2text import extract_plain_text
-    from resiliparse.parse.html import HTMLTree
-
-    source = page.markup.page
-    tree = HTMLTree.parse(_BOX.sub("<div", source) if _BOXED in source else source)
-    return str(extract_plain_text(tree, main_content=True, alt_texts=False, list_bullets=False))
+    return main_text(page.markup)
 
 
 def _quality(page: Page) -> str:
     judged = judge_page(page.markup, page.stated, page.about.title)
-    scored = str(_trafilatura()(page.source, include_comments=True, include_tables=True) or "")
+    source = page.source.decode("utf-8", "replace")
+    scored = str(_trafilatura()(source, include_comments=True, include_tables=True) or "")
     return max(scored, judged.text(), _fast(page), key=judged.expected_f1)
 
 
@@ -133,16 +134,6 @@ def _trafilatura() -> Callable[..., Any]:
 
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # it logs every page that it cannot read
     return trafilatura.extract
-
-
-def _tidy(text: str) -> str:
-    """No control characters or lone surrogates, no space at line ends, at most one empty line in a row."""
-    text = _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    if " \n" in text or "\t\n" in text:  # most texts have none, and the patterns stop at every space
-        text = _BLANKS.sub("\n", text)
-    if "\n\n\n" in text:
-        text = _GAPS.sub("\n\n", text)
-    return text.strip()
 
 
 _MODES: dict[str, Callable[[Page], str]] = {"fast": _fast, "quality": _quality, "best": _best}

@@ -1,58 +1,91 @@
 """A page's source without what never shows: scripts, styles, drawings and comments.
 
 They are half of the bytes of today's pages. Cutting them out by searching for their ends, at memory speed,
-is what makes everything after it twice as fast.
+is what makes everything after it twice as fast. The same pass notes where the elements start that metadata
+and the search for the main content ask for, so that nobody else has to go through the page. It works on
+UTF-8, as searching bytes is faster than searching text, and half of the page is never decoded.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-_START = re.compile(r"<(!--|(?:[sS](?:[cC][rR][iI][pP][tT]|[tT][yY][lL][eE]|[vV][gG])\b))")
+_START = re.compile(
+    rb"<(?:!--|[sS](?:[cC][rR][iI][pP][tT]|[tT][yY][lL][eE]|[vV][gG])\b"
+    rb"|[mM](?:[eE][tT][aA]|[aA][iI][nN])(?=[\s/>])|[hH]1(?=[\s/>])|[tT][iI][mM][eE](?=[\s/>]))"
+)
+MARKED = (b"<h1", b"<main", b"<meta", b"<time")
+_ENDS = {b"<!--": b"-->", b"<script": b"</script", b"<style": b"</style", b"<svg": b"</svg"}
 
 
 @dataclass(frozen=True, slots=True)
 class Markup:
-    """A decoded page, cut in two."""
+    """A page, cut in two."""
 
     page: str
     """The page's source without scripts, styles, drawings and comments."""
     linked: tuple[str, ...]
     """The JSON-LD scripts' contents."""
+    source: bytes
+    """``page`` in UTF-8."""
+    marks: Mapping[bytes, list[int]]
+    """For each of MARKED, where in ``source`` it stands; in an attribute's value it counts too."""
+
+    def text_at(self, position: int, size: int) -> str:
+        """So many bytes of the source from a position on, as text; characters cut in two are left out."""
+        return self.source[position : position + size].decode("utf-8", "ignore")
 
 
 def split_markup(page: str) -> Markup:
+    """Cut scripts, styles, drawings and comments out of a page's source; see split_utf8."""
+    return split_utf8(page.encode("utf-8", "replace"))
+
+
+def split_utf8(page: bytes) -> Markup:
     """Cut scripts, styles, drawings and comments out of a page's source.
 
     An element without an end stays, as a parser would take the rest of the page into it.
+
+    Raises:
+        UnicodeDecodeError: what is left, or a JSON-LD script, is not UTF-8.
     """
-    kept: list[str] = []
+    kept: list[bytes] = []
     linked: list[str] = []
-    position = start = 0
-    without_end: set[str] = set()
+    marks: dict[bytes, list[int]] = {name: [] for name in MARKED}
+    absent: set[bytes] = set()
+    position = start = removed = 0
     while found := _START.search(page, start):
-        kind = found[1].lower()
-        stop = -1 if kind in without_end else _end(page, found.end(), kind)
-        if stop < 0:
-            without_end.add(kind)
-            start = found.end()
+        begin, start = found.span()
+        opening = found[0]
+        name = opening.lower()
+        if name in marks:
+            marks[name].append(begin - removed)
             continue
-        if kind == "script" and "ld+json" in page[found.end() : found.end() + 300]:
-            linked.append(page[page.find(">", found.end()) + 1 : page.rfind("</", found.end(), stop)])
-        kept.append(page[position : found.start()])
+        stop = _after(page, start, _ENDS[name] if name == opening else _ENDS[name].upper(), absent)
+        if stop < 0:
+            continue
+        if name == b"<script" and b"ld+json" in page[start : start + 300]:
+            content = page[page.find(b">", start) + 1 : page.rfind(b"</", start, stop)]
+            linked.append(content.decode("utf-8"))
+        kept.append(page[position:begin])
+        removed += stop - begin - 1  # a space stays
         position = start = stop
     kept.append(page[position:])
-    return Markup(" ".join(kept), tuple(linked))
+    source = b" ".join(kept)
+    return Markup(source.decode("utf-8"), tuple(linked), source, marks)
 
 
-def _end(page: str, start: int, kind: str) -> int:
-    """Where the element that starts here has ended, or -1."""
-    if kind == "!--":
-        stop = page.find("-->", start)
-        return stop + 3 if stop >= 0 else -1
-    stop = page.find(f"</{kind}", start)
-    if stop < 0:
-        stop = page.find(f"</{kind.upper()}", start)
-    stop = page.find(">", stop) if stop >= 0 else -1
-    return stop + 1 if stop >= 0 else -1
+def _after(page: bytes, start: int, end: bytes, absent: set[bytes]) -> int:
+    """Where the end tag is over that comes first from here on, or -1.
+
+    ``absent`` collects the ends that do not come any more: nothing is searched for twice over the same page.
+    """
+    if end not in absent:
+        stop = page.find(end, start)
+        stop = page.find(b">", stop) if stop >= 0 else -1
+        if stop >= 0:
+            return stop + 1
+        absent.add(end)
+    return _after(page, start, end.swapcase(), absent) if end.swapcase() not in absent else -1

@@ -14,7 +14,7 @@ from typing import Any
 
 from tasks.text.addresses import language_in
 from tasks.text.markup import Markup
-from tasks.text.statements import HEAD_CHARACTERS, Statements
+from tasks.text.statements import Statements
 
 LONGEST = 500
 TITLE_KEYS = ("og:title", "twitter:title", "dc.title", "headline")
@@ -46,19 +46,19 @@ DATE_KEYS = (
     "datecreated",
 )
 
-_TITLE = re.compile(r"<title\b[^>]*>([^<]{1,2000})", re.IGNORECASE)
+_TITLE = re.compile(rb"<title\b[^>]{0,2000}>([^<]{1,8000})", re.IGNORECASE)
 _H1 = re.compile(r"<h1\b[^>]*>(.{1,2000}?)</h1", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
 _LANG = re.compile(
-    r"<html\b[^>]{0,1000}?\s(?:xml:)?lang\s*=\s*[\"']?([a-zA-Z]{2,3}(?:[-_][a-zA-Z0-9]+)*)", re.I
+    rb"<html\b[^>]{0,1000}?\s(?:xml:)?lang\s*=\s*[\"']?([a-zA-Z]{2,3}(?:[-_][a-zA-Z0-9]+)*)", re.I
 )
 _INNER_LANG = re.compile(
-    r"<(?:body|main|article|section|div)\b[^>]{0,500}?\s(?:xml:)?lang\s*=\s*[\"']?"
-    r"([a-zA-Z]{2,3}(?:[-_][a-zA-Z0-9]+)*)",
+    rb"<(?:body|main|article|section|div)\b[^>]{0,500}?\s(?:xml:)?lang\s*=\s*[\"']?"
+    rb"([a-zA-Z]{2,3}(?:[-_][a-zA-Z0-9]+)*)",
     re.I,
 )
 _CANONICAL = re.compile(
-    r"<link\b(?=[^>]{0,500}?\srel\s*=\s*[\"']?canonical)[^>]{0,500}?\shref\s*=\s*[\"']?([^\"'\s>]{1,2000})",
+    rb"<link\b(?=[^>]{0,500}?\srel\s*=\s*[\"']?canonical)[^>]{0,500}?\shref\s*=\s*[\"']?([^\"'\s>]{1,2000})",
     re.I,
 )
 _TIME = re.compile(r"<time\b[^>]{0,300}?\bdatetime\s*=\s*[\"']([^\"']{8,40})[\"']", re.IGNORECASE)
@@ -80,9 +80,16 @@ _BYLINE = re.compile(
     r"(?:\s*<[^>]*>){0,4}\s*(?:(?:written |posted )?by:?\s+)?(?:\s*<[^>]*>){0,3}\s*([^<>\d|@]{3,60})<",
     re.IGNORECASE,
 )
+HEAD_BYTES = 400_000
 NEAR_TOP = 50_000
-"""Characters in which a page's outer elements begin."""
+"""Bytes in which a page's outer elements begin."""
+UPPER = 400_000
+"""Bytes in which an article's byline and date stand, if not in its head."""
 NEARBY = 400
+WINDOW = 6000
+"""Bytes in which an element and what is looked for in it end."""
+HEADINGS = TIMES = 200
+"""First-level headings and times that are looked at."""
 MENTIONS = 12
 """Elements named like a byline or a date that are looked at; articles have theirs near the top."""
 _URL_DATE = re.compile(r"/(19[89]\d|20[0-4]\d)[/-](0[1-9]|1[0-2])[/-](0[1-9]|[12]\d|3[01])(?!\d)")
@@ -104,12 +111,12 @@ class Metadata:
 
 def read_metadata(markup: Markup, stated: Statements, url: str = "") -> Metadata:
     """Title, date of publication, author and language hint of a page."""
-    page, metas, linked = markup.page, stated.metas, stated.linked
+    metas, linked = stated.metas, stated.linked
     return Metadata(
-        title=_title(page, metas, linked),
-        date=_date(page, metas, linked, url),
-        author=_author(page, metas, linked),
-        language=_language(page[:HEAD_CHARACTERS], metas),
+        title=_title(markup, metas),
+        date=_date(markup, metas, linked, url),
+        author=_author(markup, metas, linked),
+        language=_language(markup.source, metas),
     )
 
 
@@ -117,18 +124,26 @@ def _clean(text: str) -> str:
     return " ".join(entities.unescape(_TAG.sub(" ", text)).split())[:LONGEST]
 
 
-def _title(page: str, metas: dict[str, str], linked: list[dict[str, Any]]) -> str:
+def _title(markup: Markup, metas: dict[str, str]) -> str:
     """The heading the reader sees, or the head's title without the site's name."""
-    found = _TITLE.search(page, 0, HEAD_CHARACTERS)
-    title = _clean(found[1]) if found else ""
+    found = _TITLE.search(markup.source, 0, HEAD_BYTES)
+    title = _clean(found[1].decode("utf-8", "ignore")) if found else ""
     shared = next((_clean(metas[key]) for key in TITLE_KEYS if metas.get(key)), "")
-    headings = [text for heading in _H1.findall(page) if (text := _clean(heading))]
-    for heading in headings:
+    first = ""
+    for heading in _headings(markup):
         if heading in title or heading in shared:
             return heading
+        first = first or heading
     if shared and len(shared) < len(title) and shared in title:
         return shared
-    return _without_site(title or shared, metas.get("og:site_name", "")) or (headings[0] if headings else "")
+    return _without_site(title or shared, metas.get("og:site_name", "")) or first
+
+
+def _headings(markup: Markup) -> Iterator[str]:
+    for position in markup.marks[b"<h1"][:HEADINGS]:
+        found = _H1.match(markup.text_at(position, WINDOW))
+        if found and (text := _clean(found[1])):
+            yield text
 
 
 def _without_site(title: str, site: str) -> str:
@@ -140,7 +155,7 @@ def _without_site(title: str, site: str) -> str:
     return longest if len(parts) > 1 and len(longest) >= len(title) / 2 else title
 
 
-def _author(page: str, metas: dict[str, str], linked: list[dict[str, Any]]) -> str:
+def _author(markup: Markup, metas: dict[str, str], linked: list[dict[str, Any]]) -> str:
     known = {thing.get("@id"): thing.get("name") for thing in linked if isinstance(thing.get("@id"), str)}
     for thing in linked:
         if names := _names(thing.get("author"), known):
@@ -149,26 +164,32 @@ def _author(page: str, metas: dict[str, str], linked: list[dict[str, Any]]) -> s
         name = _clean(metas.get(key, ""))
         if name and not name.lower().startswith(("http:", "https:", "www.", "@")):
             return name
-    for found in _elements_named(page, ("author", "byline"), _BYLINE):
+    for found in _elements_named(markup, (b"author", b"byline"), (b"rel", b"itemprop", b"class"), _BYLINE):
         name = _clean(found[1])
         if 2 <= len(name.split()) <= 5 and name[0].isupper():
             return name
     return ""
 
 
-def _elements_named(page: str, words: tuple[str, ...], pattern: re.Pattern[str]) -> Iterator[re.Match[str]]:
-    """Matches of a pattern at elements whose attributes hold one of the words, near the page's top.
+def _elements_named(
+    markup: Markup, words: tuple[bytes, ...], attributes: tuple[bytes, ...], pattern: re.Pattern[str]
+) -> Iterator[re.Match[str]]:
+    """Matches of a pattern at elements one of whose attributes holds one of the words, near the page's top.
 
     Words are found at memory speed; running the pattern over whole pages would cost more than parsing them.
     """
+    source = markup.source
     for word in words:
         position = 0
         for _ in range(MENTIONS):
-            position = page.find(word, position + 1)
+            position = source.find(word, position + 1, UPPER)
             if position < 0:
                 break
-            start = page.rfind("<", max(0, position - NEARBY), position)
-            if start >= 0 and (found := pattern.match(page, start)):
+            start = source.rfind(b"<", max(0, position - NEARBY), position)
+            equals = source.rfind(b"=", start, position) if start >= 0 else -1
+            if equals < 0 or not source[start:equals].rstrip().lower().endswith(attributes):
+                continue  # the word is in what the reader sees, or in an address
+            if found := pattern.match(markup.text_at(start, WINDOW)):
                 yield found
 
 
@@ -183,7 +204,7 @@ def _names(author: Any, known: dict[Any, Any]) -> list[str]:
     return []
 
 
-def _date(page: str, metas: dict[str, str], linked: list[dict[str, Any]], url: str) -> str:
+def _date(markup: Markup, metas: dict[str, str], linked: list[dict[str, Any]], url: str) -> str:
     stated = [str(thing[key]) for thing in linked for key in ("datePublished", "uploadDate") if key in thing]
     stated += [metas[key] for key in DATE_KEYS if key in metas]
     for text in stated:
@@ -192,10 +213,13 @@ def _date(page: str, metas: dict[str, str], linked: list[dict[str, Any]], url: s
     in_url = _URL_DATE.search(url)
     if in_url:
         return "-".join(in_url.groups())
-    seen = _TIME.search(page)
+    times = (_TIME.match(markup.text_at(position, WINDOW)) for position in markup.marks[b"<time"][:TIMES])
+    seen = next(filter(None, times), None)
     if seen and (day := _day(seen[1])):
         return day
-    dated = _elements_named(page, ("date", "publish", "posted"), _DATED)
+    dated = _elements_named(
+        markup, (b"date", b"publish", b"posted"), (b"class", b"id", b"itemprop", b"datetime"), _DATED
+    )
     return next((day for found in dated if (day := _day(_TAG.sub(" ", found[1])))), "")
 
 
@@ -210,11 +234,15 @@ def _day(text: str) -> str:
     return f"{year}-{month:02d}-{day:02d}" if 1 <= month <= 12 and 1 <= day <= 31 else ""
 
 
-def _language(head: str, metas: dict[str, str]) -> str:
-    found = _LANG.search(head)
-    stated = found[1] if found else metas.get("content-language") or metas.get("og:locale") or ""
-    if not stated:
-        inner, canonical = _INNER_LANG.search(head, 0, NEAR_TOP), _CANONICAL.search(head, 0, NEAR_TOP)
-        stated = inner[1] if inner else language_in(canonical[1]) if canonical else ""
+def _language(source: bytes, metas: dict[str, str]) -> str:
+    found = _LANG.search(source, 0, NEAR_TOP)
+    stated = found[1].decode() if found else metas.get("content-language") or metas.get("og:locale") or ""
+    top = b"" if stated else source[:NEAR_TOP].lower()
+    if b"lang" in top:
+        inner = _INNER_LANG.search(source, 0, NEAR_TOP)
+        stated = inner[1].decode() if inner else ""
+    if not stated and b"canonical" in top:
+        canonical = _CANONICAL.search(source, 0, NEAR_TOP)
+        stated = language_in(canonical[1].decode("utf-8", "ignore")) if canonical else ""
     tag = stated.split(",")[0].strip().replace("_", "-").lower()
     return tag if re.fullmatch(r"[a-z]{2,3}(-[a-z0-9]{1,8})*", tag) else ""

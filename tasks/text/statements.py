@@ -10,8 +10,11 @@ from typing import Any
 
 from tasks.text.markup import Markup
 
-HEAD_CHARACTERS = 400_000
+HEAD_BYTES = 400_000
 """Meta elements are looked for this far; some frameworks put megabytes of styles first."""
+MOST_METAS = 2000
+META_BYTES = 50_000
+"""A meta element that is longer is broken."""
 JSON_LD_CHARACTERS = 1_000_000
 DEEPEST = 12
 ARTICLE_TYPES = (
@@ -35,7 +38,7 @@ KINDS = (
     ("comment",),
 )
 
-_META = re.compile(r"<meta\s((?:[^>\"']++|\"[^\"]*+\"|'[^']*+')*+)>", re.IGNORECASE)
+_META = re.compile(rb"<.{4}\s((?:[^>\"']++|\"[^\"]*+\"|'[^']*+')*+)>", re.DOTALL)
 _ATTRIBUTE = re.compile(r"([a-zA-Z:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
 _TAG = re.compile(r"<[^>]*>")
 
@@ -61,7 +64,7 @@ class Statements:
 
 def read_statements(markup: Markup) -> Statements:
     """A page's meta elements and JSON-LD; what is malformed counts as absent."""
-    return Statements(_metas(markup.page[:HEAD_CHARACTERS]), _linked_data(markup))
+    return Statements(_metas(markup), _linked_data(markup))
 
 
 def _bodies(value: Any, depth: int) -> Iterator[str]:
@@ -78,11 +81,15 @@ def _bodies(value: Any, depth: int) -> Iterator[str]:
                 yield from _bodies(each, depth + 1)
 
 
-def _metas(head: str) -> dict[str, str]:
+def _metas(markup: Markup) -> dict[str, str]:
     """The first content of each named meta element, by lower-case name, property or itemprop."""
     found: dict[str, str] = {}
-    for element in _META.finditer(head):
-        attributes = {name.lower(): a or b or c for name, a, b, c in _ATTRIBUTE.findall(element[1])}
+    for position in markup.marks[b"<meta"][:MOST_METAS]:
+        element = _META.match(markup.source, position, position + META_BYTES)
+        if not element or position > HEAD_BYTES:
+            continue
+        text = element[1].decode("utf-8")
+        attributes = {name.lower(): a or b or c for name, a, b, c in _ATTRIBUTE.findall(text)}
         key = attributes.get("property") or attributes.get("name") or attributes.get("itemprop")
         key = key or attributes.get("http-equiv")
         if key and (content := attributes.get("content", "").strip()):
