@@ -71,7 +71,7 @@ def refuse_deep_nesting(page: bytes, limit: int) -> None:
     Tree parsers need time, and some need stack, that grows with the depth or its square. Counting tags clears
     nearly every page at memory speed; the rest is measured by an event parser, which keeps no tree.
     """
-    if _depth_bound(page) <= limit:
+    if page.count(b"<") <= limit or _depth_bound(page) <= limit:
         return
     from lxml import etree
 

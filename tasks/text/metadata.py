@@ -83,7 +83,7 @@ _BYLINE = re.compile(
 HEAD_BYTES = 400_000
 NEAR_TOP = 50_000
 """Bytes in which a page's outer elements begin."""
-UPPER = 400_000
+UPPER = 200_000
 """Bytes in which an article's byline and date stand, if not in its head."""
 NEARBY = 400
 WINDOW = 6000
