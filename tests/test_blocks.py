@@ -15,6 +15,7 @@ from tasks.text.block_labels import label_blocks
 from tasks.text.block_model import BlockModel, WeightsError, choose, load_model
 from tasks.text.block_tokens import Words, label_words, text_words
 from tasks.text.blocks import TAGS, read_blocks
+from tasks.text.train_blocks import Example, Trainer, extract_with, fold_of, read_example
 
 NO_WORDS = Words({}, {}, {})
 
@@ -241,6 +242,40 @@ def test_trees_agree_with_scikit_learn(tmp_path: Path) -> None:
     assert again.words.text == {"=好": 0.5}
     for one, two in ((again.first, model.first), (again.second, model.second)):
         assert (one.probabilities(np.ascontiguousarray(rows.T)) == two.probabilities(rows.T.copy())).all()
+
+
+def example(number: int, belongs: bool) -> Example:
+    """A page of a domain of its own, whose gold text is one half of its posts or the other, or its menu."""
+    entries = [f"Entry {chr(97 + number)}{chr(97 + place)}" for place in range(20)]
+    posts = [f"What {chr(97 + number)} said at length about matter {chr(97 + place)}." for place in range(20)]
+    menu = "".join(f"<li><a href=x>{entry}</a>" for entry in entries)
+    body = "".join(f"<p>{post}" for post in posts)
+    html = f"<body><ul class=menu>{menu}</ul><div class=post>{body}</div>"
+    half = posts[:10] if number % 3 else posts[10:]
+    gold = "\n".join(half if belongs else entries)
+    return read_example(f"https://site{number}.org/", html.encode(), "utf-8", "article", gold)
+
+
+def test_a_model_knows_nothing_of_the_fold_that_it_is_judged_on() -> None:
+    pages = [example(number, True) for number in range(20)]
+    assert {page.fold for page in pages} == set(range(5))
+    turned = [example(number, False) if page.fold == 2 else page for number, page in enumerate(pages)]
+    one, two = (Trainer(each).fit(2) for each in (pages, turned))
+    for stage in ("first", "second"):
+        trees, others = getattr(one, stage), getattr(two, stage)
+        assert np.array_equal(trees.value, others.value)
+        assert np.array_equal(trees.threshold, others.threshold)
+    assert (one.words.near, one.words.far, one.words.text) == (two.words.near, two.words.far, two.words.text)
+    unseen = next(page for page in pages if page.fold == 2)
+    found = extract_with(one, unseen)
+    assert "said at length" in found
+    assert "Entry" not in found
+
+
+def test_folds_keep_domains_together_and_a_dealing_moves_them() -> None:
+    assert fold_of("https://a.example.co.uk/x") == fold_of("http://b.example.co.uk/y")
+    hosts = [f"https://host{number}.org/" for number in range(50)]
+    assert [fold_of(each) for each in hosts] != [fold_of(each, 1) for each in hosts]
 
 
 def test_no_pickle_is_near_the_weights() -> None:
