@@ -159,6 +159,11 @@ def test_a_bomb_of_nested_tags_is_refused(tag: str) -> None:
     assert refusal(bomb.encode()) == "too_deep"
 
 
+def test_end_tags_that_close_nothing_do_not_hide_a_bomb() -> None:
+    bomb = f"<html><body>{'</div>' * 200_000}{'<div>' * 200_000}deep down{ENGLISH}"
+    assert refusal(bomb.encode()) == "too_deep"
+
+
 def test_wide_pages_are_no_bombs() -> None:
     html = page("".join(f"<p>{ENGLISH} {n}<br><img src=x><br>" for n in range(3000)))
     assert f"{ENGLISH} 2999" in extract(html.encode()).text

@@ -75,28 +75,32 @@ def refuse_deep_nesting(page: bytes, limit: int) -> None:
         return
     from lxml import etree
 
-    depth = etree.fromstring(page, etree.HTMLParser(encoding="utf-8", huge_tree=True, target=_Depth()))
-    if depth > limit:
-        raise ExtractionError("too_deep", f"elements are nested {depth:,} deep; the bound is {limit:,}")
+    etree.fromstring(page, etree.HTMLParser(encoding="utf-8", huge_tree=True, target=_Depth(limit)))
 
 
 def _depth_bound(page: bytes) -> int:
-    """No element of the page is nested deeper than this: the most that tags opened exceed tags closed."""
+    """About how deep elements nest at most: start tags less end tags, of which none counts below zero.
+
+    Names are not compared, which would take longer than the parse: a page whose end tags close nothing can
+    pass for shallow, and costs its worker's time limit then.
+    """
     characters = np.frombuffer(page, np.uint8)
     tags = np.flatnonzero(characters[:-1] == ord("<"))
-    return int(np.cumsum(np.where(characters[tags + 1] == ord("/"), -1, 1)).max(initial=0))
+    depths = np.cumsum(np.where(characters[tags + 1] == ord("/"), -1, 1))
+    return int((depths - np.minimum.accumulate(np.minimum(depths, 0))).max(initial=0))
 
 
 class _Depth:
-    """An lxml parser target that returns how deep elements were nested."""
+    """An lxml parser target that gives up on a page where elements are nested deeper than a bound."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         self.now = 0
-        self.most = 0
+        self.limit = limit
 
     def start(self, tag: str, attributes: object) -> None:
         self.now += 1
-        self.most = max(self.most, self.now)
+        if self.now > self.limit:
+            raise ExtractionError("too_deep", f"elements are nested more than {self.limit:,} deep")
 
     def end(self, tag: str) -> None:
         self.now -= 1
@@ -104,5 +108,5 @@ class _Depth:
     def data(self, data: str) -> None:
         pass
 
-    def close(self) -> int:
-        return self.most
+    def close(self) -> None:
+        pass
