@@ -12,9 +12,10 @@ from tasks.text.block_context import context_features, doubtful
 from tasks.text.block_extract import join_blocks, judge_blocks
 from tasks.text.block_features import Hints, block_features
 from tasks.text.block_labels import label_blocks
-from tasks.text.block_model import BlockModel, WeightsError, choose, load_model
+from tasks.text.block_model import BlockModel, choose, load_model
 from tasks.text.block_tokens import Words, label_words, text_words
 from tasks.text.blocks import TAGS, read_blocks
+from tasks.text.model_errors import WeightsError
 from tasks.text.train_blocks import Example, Trainer, extract_with, fold_of, read_example
 
 NO_WORDS = Words({}, {}, {})

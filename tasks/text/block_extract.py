@@ -12,9 +12,10 @@ from tasks.text.block_context import context_features, doubtful
 from tasks.text.block_features import Features, Hints, block_features
 from tasks.text.block_labels import words_of
 from tasks.text.block_measures import Array
-from tasks.text.block_model import BlockModel, Trees, WeightsError, choose, load_model
+from tasks.text.block_model import BlockModel, Trees, choose, load_model
 from tasks.text.blocks import TAG_IDS, Blocks, read_blocks
 from tasks.text.markup import Markup
+from tasks.text.model_errors import WeightsError
 from tasks.text.statements import Statements
 
 FLOOR = 0.2

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tasks.text.block_measures import Array
 from tasks.text.block_tokens import Words
+from tasks.text.model_errors import WeightsError
 
 Indices = NDArray[np.intp]
 
@@ -26,10 +27,6 @@ STAGES = ("first", "second")
 WEIGHTS = Path(__file__).with_name("block_weights.safetensors")
 WEIGHTS_SHA256 = "1cd15a2b884370706a2f6df704cf0bd2cbff3b5378c17a57c67ba9690cedc5a3"
 """Part of this module's source, so that results cached with other weights are never taken for these."""
-
-
-class WeightsError(RuntimeError):
-    """The weights file is absent or not the one that this module was released with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tasks.text.block_extract import judge_page
-from tasks.text.block_model import WeightsError
 from tasks.text.charset import CONTROL_SAMPLE, as_utf8, decode_other, refuse_controls
 from tasks.text.extract_config import ExtractConfig, Mode
 from tasks.text.extract_errors import ExtractionError
@@ -22,8 +20,12 @@ from tasks.text.extract_guards import is_plain_text, refuse_deep_nesting, refuse
 from tasks.text.main_text import main_text
 from tasks.text.markup import Markup, split_utf8
 from tasks.text.metadata import Metadata, read_metadata
+from tasks.text.model_errors import WeightsError
 from tasks.text.statements import Statements, read_statements
 from tasks.text.tidying import tidy
+
+if TYPE_CHECKING:
+    from tasks.text.block_extract import JudgedPage
 
 _BOUNDS = ExtractConfig()
 
@@ -115,14 +117,20 @@ def _fast(page: Page) -> str:
 
 
 def _quality(page: Page) -> str:
-    judged = judge_page(page.markup, page.stated, page.about.title)
+    judged = _judged(page)
     source = page.source.decode("utf-8", "replace")
     scored = str(_trafilatura()(source, include_comments=True, include_tables=True) or "")
     return max(scored, judged.text(), _fast(page), key=judged.expected_f1)
 
 
 def _best(page: Page) -> str:
-    return judge_page(page.markup, page.stated, page.about.title).text()
+    return _judged(page).text()
+
+
+def _judged(page: Page) -> JudgedPage:
+    from tasks.text.block_extract import judge_page  # costs each worker of the fast mode as much as ten pages
+
+    return judge_page(page.markup, page.stated, page.about.title)
 
 
 @lru_cache(maxsize=1)
