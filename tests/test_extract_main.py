@@ -36,6 +36,28 @@ def test_all_of_several_main_elements_is_content() -> None:
     assert all(each in text for each in (STORY.strip(), OUTSIDE, CHINESE))
 
 
+@pytest.mark.parametrize("frame", ["<main>{0}</main>", "<div>{0}</div>"])
+def test_the_only_article_is_the_content(frame: str) -> None:
+    text = fast(frame.format(f"<p>{OUTSIDE}</p><article><p>{STORY}</p></article>"))
+    assert STORY.strip() in text
+    assert OUTSIDE not in text
+
+
+def test_several_articles_are_entries_of_one_content() -> None:
+    text = fast(f"<main><p>{OUTSIDE}</p><article>{STORY}</article><article>{CHINESE}</article></main>")
+    assert all(each in text for each in (STORY.strip(), OUTSIDE, CHINESE))
+
+
+@pytest.mark.parametrize(
+    "aside", ["nav", "aside", "footer", "dialog", "div hidden", "div role=navigation", "div aria-hidden=true"]
+)
+def test_what_the_standard_sets_aside_is_no_content_within_it(aside: str) -> None:
+    element = f"<{aside}>{OUTSIDE}</{aside.split(maxsplit=1)[0]}>"
+    text = fast(f"<main><p>{STORY}</p>{element}<p>{CHINESE}</p></main>")
+    assert all(each in text for each in (STORY.strip(), CHINESE))
+    assert OUTSIDE not in text
+
+
 @pytest.mark.parametrize("inside", ["", "<div id=app></div>", "<p>Loading…</p>"])
 def test_a_main_element_without_text_is_passed_over(inside: str) -> None:
     assert STORY.strip() in fast(f"<main>{inside}</main><div><p>{STORY}</p></div>")
@@ -114,7 +136,14 @@ def test_bytes_in_scripts_say_nothing_of_the_charset() -> None:
     assert decode(b"<p>caf\xe9</p>")[0] == "<p>café</p>"
 
 
-UNITS = """<SCRIPT></SCRIPT>|<script></script|<meta |<meta "|<title |<main>|<main x='|<h1>|<time>|<!--|<STYLE>
+def test_long_runs_of_blanks_take_time_in_proportion() -> None:
+    start = time.process_time()
+    assert extract(f"<p>{STORY}</p><pre>a{' ' * 300_000}b \t\nc</pre>".encode()).text.endswith("b\nc")
+    assert time.process_time() - start < 2
+
+
+UNITS = """<article>|<SCRIPT></SCRIPT>|<script></script|<meta |<meta "|<title |<main>|<main x='|<h1>|<time>
+<!--|<STYLE>|<div>|<li>|<p>|<b>|<td>
 </main>|<footer>|</footer|<body |<html |=author|<i class=author>|<i class='date'>|<svg>|</SVG>|<link """
 
 

@@ -1,9 +1,9 @@
 """A web page's bytes in, its main content and metadata out.
 
-Three modes: ``fast`` is resiliparse's rules (the cheapest good answer); ``best`` is a classifier of the
-page's blocks; ``quality`` asks trafilatura and resiliparse too, and takes the text that agrees best with what
-the classifier expects, an order of magnitude slower. Nothing is tuned to a site. Same bytes, same text: no
-mode depends on time, order or number of workers.
+Three modes: ``fast`` takes what the page itself calls its content, else what resiliparse's rules find (the
+cheapest good answer); ``best`` is a classifier of the page's blocks; ``quality`` asks trafilatura and the
+fast mode too, and takes the text that agrees best with what the classifier expects, several times slower.
+Nothing is tuned to a site. Same bytes, same text: no mode depends on time, order or number of workers.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.text.extract_errors import ExtractionError
 
@@ -36,6 +37,28 @@ _MAGIC = tuple(magic for magic, _ in MAGIC)
 _OTHER_XML = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(rss|feed|urlset|sitemapindex|svg|rdf:RDF)\b", re.S
 )
+FED = 2**14
+"""Bytes that the event parser is fed at a time."""
+SHORTEST_TAG = 3
+"""Bytes of the shortest tag."""
+NAME = 8
+"""Bytes of a tag's name that are compared."""
+_ENDS = np.isin(np.arange(256), list(b"\0\t\n\f\r />"))
+"""Bytes that end a tag's name."""
+_LOWER = np.uint64(0x2020202020202020)
+_LEADING = np.array([(1 << 8 * length) - 1 for length in range(NAME + 1)], np.uint64)
+_VOID = np.array(
+    [
+        int.from_bytes(name, "little")
+        for name in b"area base br col embed hr img input link meta param source track wbr".split()
+    ],
+    np.uint64,
+)
+"""Names of elements that hold nothing."""
+_PLACES = np.uint64(2**24 - 1)
+"""Bits for a tag's place among all; a page of more than 16 million tags is left to the event parser."""
+_MIXER = np.uint64(0x9E3779B97F4A7C15)
+"""2**64 over the golden ratio (Knuth, "Sorting and Searching", 6.4)."""
 _HAS_TAG = re.compile(rb"<[a-zA-Z!/?]")
 
 
@@ -71,36 +94,72 @@ def refuse_deep_nesting(page: bytes, limit: int) -> None:
     Tree parsers need time, and some need stack, that grows with the depth or its square. Counting tags clears
     nearly every page at memory speed; the rest is measured by an event parser, which keeps no tree.
     """
-    if page.count(b"<") <= limit or _depth_bound(page) <= limit:
+    if len(page) <= SHORTEST_TAG * limit or _depth_bound(page) <= limit:
         return
     from lxml import etree
 
-    etree.fromstring(page, etree.HTMLParser(encoding="utf-8", huge_tree=True, target=_Depth(limit)))
+    depth = _Depth()
+    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, target=depth)
+    for start in range(
+        0, len(page), FED
+    ):  # at a depth without bound, the parser would take time with its square
+        parser.feed(page[start : start + FED])
+        if depth.most > limit:
+            raise ExtractionError("too_deep", f"elements are nested more than {limit:,} deep")
 
 
 def _depth_bound(page: bytes) -> int:
-    """About how deep elements nest at most: start tags less end tags, of which none counts below zero.
+    """How deep elements nest at most: the sum over names of the most elements that are open at once.
 
-    Names are not compared, which would take longer than the parse: a page whose end tags close nothing can
-    pass for shallow, and costs its worker's time limit then.
+    An end tag closes at most one element, of its own name, and none where none is open. (One that is written
+    in an attribute's value counts here as well; a page full of these costs its worker's time limit.)
     """
-    characters = np.frombuffer(page, np.uint8)
-    tags = np.flatnonzero(characters[:-1] == ord("<"))
-    depths = np.cumsum(np.where(characters[tags + 1] == ord("/"), -1, 1))
-    return int((depths - np.minimum.accumulate(np.minimum(depths, 0))).max(initial=0))
+    names, closing = _tags(page)
+    if not 0 < len(names) <= _PLACES:
+        return len(names)
+    order, first = _grouped(names)
+    steps = np.where(closing[order], -1, 1)
+    # Each name's running balance lies far below the one before, so that its minimum starts anew.
+    apart = np.repeat(np.arange(len(first)) * (-2 * len(order)), np.diff(first, append=len(order)))
+    balance = np.cumsum(steps) + apart
+    floor = np.minimum.accumulate(np.minimum(balance, balance - steps))
+    most = np.maximum.reduceat(balance - floor, first)
+    return int(most[~np.isin(names[order[first]], _VOID)].sum())
+
+
+def _tags(page: bytes) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """The first eight letters of each tag's name, lower-case, as a number, and whether it is an end tag."""
+    characters = np.frombuffer(page + bytes(NAME + 2), np.uint8)
+    at = np.flatnonzero(characters[: len(page)] == ord("<"))
+    closing = characters[at + 1] == ord("/")
+    eight: NDArray[np.uint64] = np.ndarray((len(page) + 3,), "<u8", characters, strides=(1,))
+    letters = eight[at + 1 + closing]
+    ends = _ENDS[letters.view(np.uint8)].reshape(-1, NAME)
+    length = np.where(ends.any(1), ends.argmax(1), NAME)
+    names = (letters | _LOWER) & _LEADING[length]
+    tags = (names & np.uint64(0xFF)).astype(np.uint8) - np.uint8(ord("a")) < 26  # no "<!" and no "< "
+    return names[tags], closing[tags]
+
+
+def _grouped(names: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Tags ordered by name, those of one name as they stand; and where in that order each name begins."""
+    # Hash and place in one number: sorting numbers takes a tenth of sorting stably by name.
+    places = np.arange(len(names), dtype=np.uint64)
+    keys = np.sort((names * _MIXER & ~_PLACES) | (places & _PLACES))
+    hashes, order = keys & ~_PLACES, (keys & _PLACES).astype(np.int64)
+    return order, np.flatnonzero(np.concatenate(([True], hashes[1:] != hashes[:-1])))
 
 
 class _Depth:
-    """An lxml parser target that gives up on a page where elements are nested deeper than a bound."""
+    """An lxml parser target that measures how deep elements are nested."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self) -> None:
         self.now = 0
-        self.limit = limit
+        self.most = 0
 
     def start(self, tag: str, attributes: object) -> None:
         self.now += 1
-        if self.now > self.limit:
-            raise ExtractionError("too_deep", f"elements are nested more than {self.limit:,} deep")
+        self.most = max(self.most, self.now)
 
     def end(self, tag: str) -> None:
         self.now -= 1

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 _START = re.compile(
     rb"<(?:!--|[sS](?:[cC][rR][iI][pP][tT]|[tT][yY][lL][eE]|[vV][gG])\b"
-    rb"|[mM](?:[eE][tT][aA]|[aA][iI][nN])(?=[\s/>])|[hH]1(?=[\s/>])|[tT][iI][mM][eE](?=[\s/>]))"
+    rb"|(?:[mM](?:[eE][tT][aA]|[aA][iI][nN])|[hH]1|[tT][iI][mM][eE]|[aA][rR][tT][iI][cC][lL][eE])(?=[\s/>]))"
 )
-MARKED = (b"<h1", b"<main", b"<meta", b"<time")
+MARKED = (b"<article", b"<h1", b"<main", b"<meta", b"<time")
 _ENDS = {b"<!--": b"-->", b"<script": b"</script", b"<style": b"</style", b"<svg": b"</svg"}
 
 
