@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from pydantic import BaseModel
@@ -29,6 +30,8 @@ CODE_FORMATS = (
     "tasks.train_process",
 )
 ROOTS = frozenset({"flows", "tasks", "storage"})
+_reading = Lock()
+"""Parts start side by side: one reads the code, and the others wait for it instead of reading it too."""
 
 
 def affects_result(field: FieldInfo) -> bool:
@@ -66,17 +69,17 @@ def canonical(value: Any, where: str) -> Any:
     )
 
 
-@cache
 def code_digests(module: str) -> dict[str, str]:
     """Digest of a stage module and of each module of ours that decides its result, by module name."""
     digests: dict[str, str] = {}
     queue = [module]
-    while queue:
-        name = queue.pop()
-        if name in digests:
-            continue
-        digests[name], used = read_code(name)
-        queue += filter(_counts, used)
+    with _reading:
+        while queue:
+            name = queue.pop()
+            if name in digests:
+                continue
+            digests[name], used = read_code(name)
+            queue += filter(_counts, used)
     return dict(sorted(digests.items()))
 
 

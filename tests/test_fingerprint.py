@@ -61,7 +61,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def digests() -> dict[str, str]:
-    code_digests.cache_clear()
     read_code.cache_clear()
     return code_digests("tasks_demo.clean")
 
@@ -87,7 +86,7 @@ def test_comments_docstrings_and_layout_do_not_count(project: Path) -> None:
 
 
 def test_every_stage_module_names_what_it_builds_on() -> None:
-    code_digests.cache_clear()
+    read_code.cache_clear()
     for path in sorted(Path(fingerprint.__file__).parent.glob("*.py")):
         if "@stage(" in path.read_text():
             assert f"tasks.{path.stem}" in code_digests(f"tasks.{path.stem}")
