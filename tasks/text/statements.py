@@ -85,8 +85,10 @@ def _metas(markup: Markup) -> dict[str, str]:
     """The first content of each named meta element, by lower-case name, property or itemprop."""
     found: dict[str, str] = {}
     for position in markup.marks[b"<meta"][:MOST_METAS]:
+        if position > HEAD_BYTES:
+            break
         element = _META.match(markup.source, position, position + META_BYTES)
-        if not element or position > HEAD_BYTES:
+        if not element:
             continue
         text = element[1].decode("utf-8")
         attributes = {name.lower(): a or b or c for name, a, b, c in _ATTRIBUTE.findall(text)}
