@@ -119,6 +119,7 @@ class _Pool(Generic[T, R]):
         self._exhausted = False
 
     def run(self) -> Iterator[Outcome[T, R]]:
+        """Outcomes in the order of the items, as soon as each may come."""
         while True:
             self._feed()
             while self._next in self._done:

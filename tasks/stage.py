@@ -72,6 +72,7 @@ class StageRun:
 
     @identity.setter
     def identity(self, digest: str) -> None:
+        """State it."""
         self.draft.identity = digest
 
     def open(self, artifact: Artifact) -> Path:

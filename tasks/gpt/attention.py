@@ -33,6 +33,7 @@ def causal_attention(qkv_BTC3: Tensor, heads: int) -> Tensor:
 class _CausalAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, qkv_BTC3: Tensor, heads: int) -> Tensor:
+        """Attend, and keep the copies and the shares that the gradients need."""
         B, T, width = qkv_BTC3.shape
         D = width // (3 * heads)
         apart = qkv_BTC3.view(B, T, 3, heads, D).permute(2, 0, 3, 1, 4)
@@ -55,6 +56,7 @@ class _CausalAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        """Gradients of queries, keys and values, side by side as they came."""
         (qkv, *kept), (grad_BTC,) = ctx.saved_tensors, grads
         _, G, T, D = qkv.shape
         B, heads = grad_BTC.shape[0], G // grad_BTC.shape[0]

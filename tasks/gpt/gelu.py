@@ -28,6 +28,7 @@ def gelu(x: Tensor) -> Tensor:
 class _Gelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
+        """GELU, keeping the slope where a gradient is wanted."""
         y = torch.empty_like(x)
         slope = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         flat_x, flat_y = x.view(-1), y.view(-1)
@@ -40,6 +41,7 @@ class _Gelu(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        """The gradient times the slope."""
         slope: Tensor = ctx.saved_tensors[0]
         return grads[0] * slope
 

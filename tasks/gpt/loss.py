@@ -48,6 +48,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         chunk: int,
         dtype: torch.dtype,
     ) -> Tensor:
+        """The mean loss, and both gradients chunk by chunk where one is wanted."""
         needs_gradient = any(ctx.needs_input_grad)
         x_low, weight_low = x_NC.to(dtype), weight_VC.to(dtype)
         bias = None if bias_V is None else bias_V.to(dtype)
@@ -71,6 +72,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Scale the gradients that the forward pass made."""
         (grad_loss,) = grads
         grad_x, grad_weight = ctx.saved_tensors
         return (

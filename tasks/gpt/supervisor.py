@@ -191,6 +191,7 @@ class _Tail:
         self._position = 0
 
     def read(self) -> Iterator[dict[str, Any]]:
+        """What has been added since the last time."""
         if self._path is None:
             new = sorted(set(self._folder.glob(PATTERN)) - self._before)
             if not new:

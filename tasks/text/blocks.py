@@ -138,6 +138,7 @@ class _Reader:
     breaks: int = 0
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+        """Open an element; one of block level ends the block before it."""
         kind = _KINDS.get(tag, INLINE)
         if self.skipping or kind == SKIP:
             self.skipping += 1
@@ -186,6 +187,7 @@ class _Reader:
         )
 
     def end(self, tag: str) -> None:
+        """Close the innermost element, and with it the block that it holds."""
         if self.skipping:
             self.skipping -= 1
             return
@@ -205,6 +207,7 @@ class _Reader:
         self.lasts[number] = len(self.texts) + (1 if self.buffer else 0)
 
     def data(self, data: str) -> None:
+        """Take text in."""
         if self.skipping:
             return
         if not self.buffer:
@@ -218,9 +221,10 @@ class _Reader:
             self.strong += len(data)
 
     def comment(self, text: str) -> None:
-        pass
+        """Comments hold no text of the page."""
 
     def close(self) -> None:
+        """End the last block."""
         self.flush()
 
     def flush(self) -> None:

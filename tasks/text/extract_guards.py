@@ -100,9 +100,8 @@ def refuse_deep_nesting(page: bytes, limit: int) -> None:
 
     depth = _Depth()
     parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, target=depth)
-    for start in range(
-        0, len(page), FED
-    ):  # at a depth without bound, the parser would take time with its square
+    # In pieces: at each end tag the parser may look through all open elements, so it must stop once too deep.
+    for start in range(0, len(page), FED):
         parser.feed(page[start : start + FED])
         if depth.most > limit:
             raise ExtractionError("too_deep", f"elements are nested more than {limit:,} deep")
@@ -137,7 +136,8 @@ def _tags(page: bytes) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     ends = _ENDS[letters.view(np.uint8)].reshape(-1, NAME)
     length = np.where(ends.any(1), ends.argmax(1), NAME)
     names = (letters | _LOWER) & _LEADING[length]
-    tags = (names & np.uint64(0xFF)).astype(np.uint8) - np.uint8(ord("a")) < 26  # no "<!" and no "< "
+    first = (names & np.uint64(0xFF)).astype(np.uint8)
+    tags = (first >= ord("a")) & (first <= ord("z"))  # no "<!" and no "< "
     return names[tags], closing[tags]
 
 
@@ -158,14 +158,16 @@ class _Depth:
         self.most = 0
 
     def start(self, tag: str, attributes: object) -> None:
+        """One element deeper."""
         self.now += 1
         self.most = max(self.most, self.now)
 
     def end(self, tag: str) -> None:
+        """One element less deep."""
         self.now -= 1
 
     def data(self, data: str) -> None:
-        pass
+        """Text is at no depth of its own."""
 
     def close(self) -> None:
-        pass
+        """Nothing is left to do."""

@@ -86,13 +86,16 @@ class _Reader:
         self._file, self._path = BytesIO(content), path
 
     def numbers(self, form: str) -> tuple[Any, ...]:
+        """The next numbers, little-endian, by a struct format."""
         size = struct.calcsize("<" + form)
         return struct.unpack("<" + form, self._exactly(size))
 
     def array(self, kind: Any, count: int) -> Any:
+        """The next ``count`` numbers of one type."""
         return np.frombuffer(self._exactly(count * np.dtype(kind).itemsize), kind)
 
     def word(self) -> bytes:
+        """The next word, up to its zero byte."""
         content, start = self._file.getbuffer(), self._file.tell()
         end = bytes(content[start : start + 65536]).find(b"\0")
         word = self._exactly(max(0, end))

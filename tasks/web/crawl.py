@@ -115,6 +115,7 @@ class _Crawl:
             self._enqueue(_Target(seed, 0, seed=True))
 
     async def run(self, routes: Routes) -> CrawlReport:
+        """Crawl until nothing is left or a bound is met."""
         started = time.monotonic()
         async with Fetcher(self.config, routes) as self.fetcher:
             self.robots = Robots(self.fetcher)

@@ -146,6 +146,7 @@ class _FileSlice(RawIOBase):
         file.seek(start)
 
     def read(self, size: int = DEFAULT_BUFFER_SIZE) -> bytes:
+        """The next bytes of the slice; none at its end."""
         data = self._file.read(min(size, self._length - self.taken))
         self.taken += len(data)
         return data
