@@ -23,6 +23,7 @@ from storage.artifacts import Artifact
 from storage.documents import PartWriter, count_rows, read_rows
 from storage.schemas import DOCUMENTS, REJECTS, SIGNATURES
 from tasks.pool import Failure, map_isolated
+from tasks.processors import processors
 from tasks.stage import StageRun, stage
 from tasks.text.cleaning import Cleaner, Document, Result
 from tasks.text.config import CleanConfig
@@ -167,7 +168,7 @@ def results(source: Path, config: CleanConfig) -> Iterator[tuple[dict[str, Any],
     outcomes = map_isolated(
         Cleaner(config),
         items(),
-        workers=config.parallel.workers,
+        workers=config.parallel.workers or processors(),
         timeout_s=config.parallel.document_seconds,
     )
     for outcome in outcomes:

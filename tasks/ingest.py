@@ -18,6 +18,7 @@ from storage.artifacts import Artifact
 from storage.documents import PartWriter, count_rows, read_rows
 from storage.schemas import DOCUMENTS, REJECTS
 from tasks.pool import Failure, map_isolated
+from tasks.processors import processors
 from tasks.stage import StageRun, stage
 from tasks.text.extract import Extracted
 from tasks.text.extract_config import ExtractConfig
@@ -171,7 +172,7 @@ def page_rows(
     outcomes = map_isolated(
         partial(extract_page, config=extraction),
         pages(),
-        workers=config.parallel.workers or os.cpu_count() or 1,
+        workers=config.parallel.workers or processors(),
         timeout_s=config.parallel.page_seconds,
         chunk=PAGES_SENT,
         memory_bytes=WORKER_MEMORY,

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import Generic, TypeVar
 
-from tasks.pool_processes import Job, PoolError, WorkerProcess, hire, rest
+from tasks.pool_processes import Job, PoolError, WorkerProcess, borrow, hire, own, rest, wanted
 
 __all__ = ["Failure", "Outcome", "PoolError", "map_isolated"]
 
@@ -72,7 +72,8 @@ def map_isolated(
     Args:
         function: importable by name (or a ``functools.partial`` of such); it and the items are pickled.
         items: taken lazily, a bounded number ahead of the consumer.
-        workers: processes, at least 1; also 1 isolates.
+        workers: processes at most, at least 1; also 1 isolates. Maps that run side by side share as many as
+            there are processors (or as one of them asks for, if that is more); each has at least one.
         timeout_s: processor seconds an item may take, and four times as many on the clock.
         chunk: items sent to a worker at a time.
         memory_bytes: bound on a worker's address space; 0 for none.
@@ -103,6 +104,8 @@ class _Worker(Generic[T]):
     held: deque[_Task[T]] = field(default_factory=deque)
     sound: bool = True
     """Whether nothing happened in it that could tell on the next item."""
+    leaving: bool = False
+    """Whether it gets no more items, and goes when it is done with those it holds."""
 
 
 class _Pool(Generic[T, R]):
@@ -112,7 +115,7 @@ class _Pool(Generic[T, R]):
         self._count = count
         self._chunk = chunk
         self._workers: list[_Worker[T]] = []
-        self._again: deque[_Task[T]] = deque()
+        self._waiting: deque[_Task[T]] = deque()
         self._done: dict[int, Outcome[T, R]] = {}
         self._taken = 0
         self._next = 0
@@ -133,35 +136,58 @@ class _Pool(Generic[T, R]):
     def close(self) -> None:
         """Let the workers rest that are done; end those that are in the middle of something."""
         for worker in self._workers:
-            if worker.held or not worker.sound:
-                worker.process.end()
-            else:
-                rest(worker.process)
+            self._release(worker)
         self._workers.clear()
 
     def _feed(self) -> None:
-        """Give every worker with room a chunk; start workers only when there is work for them."""
-        for slot in range(self._count):
-            held = len(self._workers[slot].held) if slot < len(self._workers) else 0
-            while held <= self._chunk * (CHUNKS_AHEAD - 1) and (tasks := self._take()):
-                if slot >= len(self._workers):
-                    self._workers.append(_Worker(hire(self._job)))
-                self._send(self._workers[slot], tasks)
-                held = len(self._workers[slot].held)
+        """Give every worker with room a chunk; get workers only while items wait for one."""
+        self._give_back()
+        for worker in self._workers:
+            if not worker.leaving:
+                self._fill(worker)
+        if not self._workers and self._items_wait():
+            self._engage(hire(self._job))
+        while (
+            len(self._workers) < self._count
+            and self._items_wait()
+            and (borrowed := borrow(self._job, self._count)) is not None
+        ):
+            self._engage(borrowed)
 
-    def _take(self) -> list[_Task[T]]:
-        tasks: list[_Task[T]] = []
-        while self._again and len(tasks) < self._chunk:
-            tasks.append(self._again.popleft())
+    def _engage(self, process: WorkerProcess) -> None:
+        self._workers.append(_Worker(process))
+        self._fill(self._workers[-1])
+
+    def _fill(self, worker: _Worker[T]) -> None:
+        while len(worker.held) <= self._chunk * (CHUNKS_AHEAD - 1) and self._items_wait():
+            self._send(worker, [self._waiting.popleft() for _ in range(min(self._chunk, len(self._waiting)))])
+
+    def _give_back(self) -> None:
+        """Where another map has no worker, let the last borrowed one finish what it holds and go."""
+        last = self._workers[-1] if len(self._workers) > 1 else None
+        if last is not None and (last.leaving or wanted()):
+            last.leaving = True
+            if not last.held:
+                self._workers.pop()
+                self._release(last)
+
+    def _release(self, worker: _Worker[T]) -> None:
+        if worker.held or not worker.sound:
+            worker.process.end()
+        else:
+            rest(worker.process)
+
+    def _items_wait(self) -> bool:
+        """Whether there is an item that no worker has; takes a chunk of items where none waits."""
         bound = self._next + WINDOW * self._chunk * self._count
-        while not self._exhausted and len(tasks) < self._chunk and self._taken < bound:
+        while not self._exhausted and len(self._waiting) < self._chunk and self._taken < bound:
             try:
-                tasks.append(_Task(self._taken, next(self._items)))
+                self._waiting.append(_Task(self._taken, next(self._items)))
             except StopIteration:
                 self._exhausted = True
                 break
             self._taken += 1
-        return tasks
+        return bool(self._waiting)
 
     def _send(self, worker: _Worker[T], tasks: list[_Task[T]]) -> None:
         worker.held.extend(tasks)
@@ -187,8 +213,7 @@ class _Pool(Generic[T, R]):
 
     def _bury(self, worker: _Worker[T]) -> None:
         """A worker died: its first held item is to blame, the others go to the next worker."""
-        worker.process.connection.close()
-        code = worker.process.process.wait()
+        code = worker.process.leave()
         task = worker.held.popleft()
         task.crashes += 1
         if code == -signal.SIGPROF:
@@ -196,10 +221,13 @@ class _Pool(Generic[T, R]):
         elif task.crashes >= (KILLED_ATTEMPTS if code == -signal.SIGKILL else ATTEMPTS):
             self._settle(task, None, _post_mortem(code))
         else:
-            self._again.append(task)
-        self._again.extend(worker.held)
-        self._again = deque(sorted(self._again, key=lambda waiting: waiting.index))
+            self._waiting.append(task)
+        self._waiting.extend(worker.held)
+        self._waiting = deque(sorted(self._waiting, key=lambda waiting: waiting.index))
         self._workers.remove(worker)
+        if self._workers:
+            own(self._workers[0].process)
+            self._workers[0].leaving = False
 
 
 def _post_mortem(code: int) -> Failure:

@@ -1,10 +1,13 @@
-"""The isolating pool's worker processes: started where none is at rest, and kept for whatever comes next.
+"""The isolating pool's worker processes: started where none is at rest, kept for what comes next, and shared.
 
 A start costs more than the cleaning of a hundred pages: an interpreter, its imports, the tables of Unicode.
 So a worker whose map has ended well is kept at rest and gets the next map's function, whichever that is.
 Never one that died, ran out of memory or was left in the middle of something, nor one from before the module
 path, the folder or the environment changed. Those that are kept are bounded in number, in size and in time,
 end with this process however it ends (their socket closes), and are left alone by a child forked from it.
+
+Maps that run side by side share as many workers as there are processors. Each hires one of its own, and
+borrows more while there are some to spare; borrowed ones go back when another map waits for its own.
 """
 
 from __future__ import annotations
@@ -16,17 +19,22 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+from tasks.processors import processors
+
 START_SECONDS = 120.0
 """A worker that is not ready by then is taken for broken; importing on a loaded machine takes seconds."""
-MOST_KEPT = os.cpu_count() or 1
-"""Workers at rest at most: more cannot work at the same time."""
 MOST_BYTES = 512 * 2**20
 """Resident size up to which a worker is kept."""
+LENDING_SECONDS = 0.05
+"""A worker is lent when it has rested for so long: a part that goes on to its next stage finds its own."""
+WAITING_SECONDS = 2.0
+"""A map waits so long for a borrowed worker to come back: whoever has it may be busy with other things."""
 WORKER_PROGRAM = "import sys; sys.path[:] = {path!r}\nfrom tasks.pool_worker import serve\nserve({handle})"
 
 
@@ -43,7 +51,7 @@ class Job:
     memory_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class WorkerProcess:
     """A process that serves jobs, and the socket to it."""
 
@@ -51,37 +59,84 @@ class WorkerProcess:
     connection: Connection
     surroundings: tuple[object, ...]
     """What of this process it was started with, and would not see a change of."""
+    rested_at: float = 0.0
 
     def end(self) -> int:
         """Kill it, if it is alive; its exit code. It holds nothing that could be damaged."""
         self.process.kill()
+        return self.leave()
+
+    def leave(self) -> int:
+        """Wait for one that has closed its socket, or was killed, to be gone; its exit code."""
         self.connection.close()
+        with _staff.changed:
+            _staff.working.pop(self, None)
         return self.process.wait()
 
 
-_kept: list[WorkerProcess] = []
-_lock = threading.Lock()
+@dataclass(slots=True)
+class _Staff:
+    """All workers of this process. ``changed`` guards the lists, and tells of a worker that comes to rest."""
+
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    resting: list[WorkerProcess] = field(default_factory=list)
+    working: dict[WorkerProcess, bool] = field(default_factory=dict)
+    """Those that a map has, and whether it gives them back when asked: what it borrowed, what it starts."""
+    called: int = 0
+    """Those about to be started."""
+    waiting: int = 0
+    """Maps without a worker of their own while others have borrowed ones."""
+    none_before: float = 0.0
+    """Until then no further worker is started: the last one could not be made ready."""
+
+    def full(self, most: int) -> bool:
+        """Whether there are as many as can work at the same time, or as one map wants."""
+        return len(self.working) + len(self.resting) + self.called >= max(most, processors())
+
+
+_staff = _Staff()
 
 
 def hire(job: Job) -> WorkerProcess:
-    """A worker that is ready for the job's items: one at rest if there is one, else a new one.
+    """A map's own worker, ready for the job's items: at rest, given back by another map, or a new one.
 
     Raises PoolError where none can be made ready.
     """
-    while (rested := _take()) is not None:
-        if not _why_unready(rested, job):
-            return rested
-        rested.end()  # it had ended of itself, or cannot load the function: then nor can a new one
+    while (rested := _take(time.monotonic()) or _returned()) is not None:
+        if not _made_ready(rested, job):
+            return rested  # else it had ended of itself, or cannot load the function: then nor can a new one
     worker = _start()
-    try:
-        why = _why_unready(worker, job)
-        if not why:
-            return worker
-    except BaseException:
-        worker.end()
-        raise
-    worker.end()
-    raise PoolError(f"a worker {why}")
+    if why := _made_ready(worker, job):
+        raise PoolError(f"a worker {why}")
+    return worker
+
+
+def borrow(job: Job, most: int) -> WorkerProcess | None:
+    """A further worker for a map that wants ``most``, if there is one to spare; it does not wait for one.
+
+    Where there are fewer workers than processors, one more is started beside; a later call finds it at rest.
+    """
+    if _staff.waiting:
+        return None
+    if (rested := _take(time.monotonic() - LENDING_SECONDS, borrowed=True)) is not None:
+        return None if _made_ready(rested, job) else rested
+    with _staff.changed:
+        if _staff.full(most) or time.monotonic() < _staff.none_before:
+            return None
+        _staff.called += 1
+    threading.Thread(target=_recruit, args=(job,), daemon=True).start()
+    return None
+
+
+def own(worker: WorkerProcess) -> None:
+    """A map keeps as its own what it had borrowed."""
+    with _staff.changed:
+        _staff.working[worker] = False
+
+
+def wanted() -> bool:
+    """Whether a borrowed worker is to be given back: another map has none."""
+    return _staff.waiting > 0
 
 
 def rest(worker: WorkerProcess) -> None:
@@ -89,40 +144,92 @@ def rest(worker: WorkerProcess) -> None:
     with contextlib.suppress(OSError):
         if _resident_bytes(worker.process.pid) <= MOST_BYTES:
             worker.connection.send(None)
-            with _lock:
-                if len(_kept) < MOST_KEPT:
-                    _kept.append(worker)
+            with _staff.changed:
+                if len(_staff.resting) < processors():
+                    worker.rested_at = time.monotonic()
+                    _staff.working.pop(worker, None)
+                    _staff.resting.append(worker)
+                    _staff.changed.notify()
                     return
     worker.end()
 
 
 def dismiss() -> None:
     """End every worker at rest."""
-    with _lock:
-        leaving = _kept[:]
-        _kept.clear()
+    with _staff.changed:
+        leaving = _staff.resting[:]
+        _staff.resting.clear()
     for worker in leaving:
         worker.end()
 
 
-def _take() -> WorkerProcess | None:
-    """A worker at rest that sees what this process sees; those that do not are ended."""
-    now = _surroundings()
-    with _lock:
-        stale = [worker for worker in _kept if worker.surroundings != now]
+def _take(rested_by: float, *, borrowed: bool = False) -> WorkerProcess | None:
+    """A worker at rest since then or before that sees what this process sees; those that do not are ended."""
+    with _staff.changed:
+        if not any(worker.rested_at <= rested_by for worker in _staff.resting):
+            return None
+        now = _surroundings()
+        stale = [worker for worker in _staff.resting if worker.surroundings != now]
         for worker in stale:
-            _kept.remove(worker)
-        found = _kept.pop() if _kept else None
+            _staff.resting.remove(worker)
+        ready = [worker for worker in _staff.resting if worker.rested_at <= rested_by]
+        found = ready[-1] if ready else None
+        if found is not None:
+            _staff.resting.remove(found)
+            _staff.working[found] = borrowed
     for worker in stale:
         worker.end()
     return found
+
+
+def _returned() -> WorkerProcess | None:
+    """A worker that another map gives back, or that is being started; None where none can come, or does."""
+    with _staff.changed:
+        if not _staff.full(1) or not (_staff.called or any(_staff.working.values())):
+            return None
+        _staff.waiting += 1
+        try:
+            _staff.changed.wait_for(lambda: _staff.resting, WAITING_SECONDS)
+        finally:
+            _staff.waiting -= 1
+    return _take(time.monotonic())
+
+
+def _recruit(job: Job) -> None:
+    """Start a worker for whoever borrows it first."""
+    worker = _start(called=True)
+    if _made_ready(worker, job):
+        with _staff.changed:
+            _staff.none_before = time.monotonic() + START_SECONDS
+        return
+    rest(worker)
+    worker.rested_at = 0.0  # nobody is about to come back for it
+
+
+def _made_ready(worker: WorkerProcess, job: Job) -> str:
+    """Give a worker its job; empty once it is ready, else what went wrong, and it is ended."""
+    try:
+        worker.connection.send((job.function, job.timeout_s, job.memory_bytes))
+        if not worker.connection.poll(START_SECONDS):
+            why = f"was not ready after {START_SECONDS:g} s"
+        else:
+            worker.connection.recv()
+            return ""
+    except (EOFError, OSError):
+        code = worker.process.wait()
+        why = f"could not load {job.function!r} (exit {code}); its traceback is on stderr"
+    except BaseException:
+        worker.end()
+        raise
+    worker.end()
+    return why
 
 
 def _surroundings() -> tuple[object, ...]:
     return os.getcwd(), tuple(sys.path), dict(os.environ)  # noqa: PTH109 (a string is compared)
 
 
-def _start() -> WorkerProcess:
+def _start(*, called: bool = False) -> WorkerProcess:
     ours, theirs = socket.socketpair()
     surroundings = _surroundings()
     with theirs:
@@ -132,20 +239,11 @@ def _start() -> WorkerProcess:
             env={"MALLOC_ARENA_MAX": "1", **os.environ},  # what one thread takes, another gives back
             stdin=subprocess.DEVNULL,
         )
-    return WorkerProcess(process, Connection(ours.detach()), surroundings)
-
-
-def _why_unready(worker: WorkerProcess, job: Job) -> str:
-    """Give a worker its job; empty once it is ready, else what went wrong."""
-    try:
-        worker.connection.send((job.function, job.timeout_s, job.memory_bytes))
-        if not worker.connection.poll(START_SECONDS):
-            return f"was not ready after {START_SECONDS:g} s"
-        worker.connection.recv()
-    except (EOFError, OSError):
-        code = worker.process.wait()
-        return f"could not load {job.function!r} (exit {code}); its traceback is on stderr"
-    return ""
+    worker = WorkerProcess(process, Connection(ours.detach()), surroundings)
+    with _staff.changed:
+        _staff.working[worker] = called
+        _staff.called -= called
+    return worker
 
 
 def _resident_bytes(pid: int) -> int:
@@ -159,12 +257,11 @@ def _resident_bytes(pid: int) -> int:
 
 def _forget() -> None:
     """In a forked child: the workers are its parent's; only their sockets' copies are closed."""
-    global _lock  # noqa: PLW0603
-    _lock = threading.Lock()  # a thread that held it was not forked
-    for worker in _kept:
+    global _staff  # noqa: PLW0603
+    for worker in _staff.resting:
         worker.connection.close()
         worker.process.returncode = 0  # not this process's child: nothing to wait for
-    _kept.clear()
+    _staff = _Staff()  # a thread that held the old one's lock was not forked
 
 
 atexit.register(dismiss)

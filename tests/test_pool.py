@@ -18,7 +18,7 @@ import pytest
 
 from tasks import pool_processes
 from tasks.pool import Outcome, PoolError, map_isolated
-from tasks.pool_processes import MOST_KEPT
+from tasks.processors import processors
 
 HELPERS = '''
 import os, time
@@ -66,6 +66,10 @@ def die_often(path):
 def pid_of(item):
     return os.getpid()
 
+def pid_after(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
 def hoard(size):
     return len(bytearray(size))
 '''
@@ -86,7 +90,7 @@ def values(outcomes: Iterator[Outcome[object, object]]) -> list[object]:
 
 
 def pids_kept() -> set[int]:
-    return {worker.process.pid for worker in pool_processes._kept}
+    return {worker.process.pid for worker in pool_processes._staff.resting}
 
 
 def test_order_is_kept_whatever_the_workers() -> None:
@@ -187,12 +191,12 @@ def test_a_worker_that_came_to_harm_serves_no_other(helpers: object, item: str) 
 
 
 def test_a_workers_memory_is_bounded_as_each_map_says(helpers: object) -> None:
-    hoard, size = helpers.hoard, 2**31  # type: ignore[attr-defined]
+    hoard, size = helpers.hoard, 2**30  # type: ignore[attr-defined]
     assert values(map_isolated(hoard, [size])) == [size]
     kept = pids_kept()
-    assert values(map_isolated(hoard, [size], memory_bytes=2**30)) == ["out_of_memory"]
+    assert values(map_isolated(hoard, [size], memory_bytes=2**29)) == ["out_of_memory"]
     assert not kept & pids_kept()
-    assert values(map_isolated(hoard, [9], memory_bytes=2**30)) == [9]
+    assert values(map_isolated(hoard, [9], memory_bytes=2**29)) == [9]
     kept = pids_kept()
     assert values(map_isolated(hoard, [size])) == [size]
     assert pids_kept() == kept
@@ -219,7 +223,74 @@ def test_maps_in_threads_share_workers_and_keep_a_bounded_number(helpers: object
     with ThreadPoolExecutor(3) as threads:
         found = list(threads.map(squares, range(0, 900, 100)))
     assert found == [[2 * (start + n) for n in range(40)] for start in range(0, 900, 100)]
-    assert len(pids_kept()) <= MOST_KEPT
+    assert len(pids_kept()) <= processors()
+
+
+@pytest.fixture
+def two_processors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As many workers as two processors carry; none is left of other tests, and none for them."""
+    pool_processes.dismiss()
+    monkeypatch.setattr(pool_processes, "processors", lambda: 2)
+    yield
+    pool_processes.dismiss()
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_maps_side_by_side_have_no_more_workers_than_processors(helpers: object) -> None:
+    def pids(_: int) -> set[object]:
+        return set(values(map_isolated(helpers.pid_after, [0.02] * 60, workers=2, chunk=1)))  # type: ignore[attr-defined]
+
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(pids, range(4)))
+    assert len(set.union(*found)) == 2
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_a_map_that_is_left_alone_borrows_the_others_worker(helpers: object) -> None:
+    long = map_isolated(helpers.pid_after, [0.02] * 100, workers=2, chunk=1)  # type: ignore[attr-defined]
+    own = next(long).value
+    (others,) = values(map_isolated(helpers.pid_of, [0], workers=2))  # type: ignore[attr-defined]
+    assert set(values(long)) == {own, others}
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_a_borrowed_worker_goes_back_to_a_map_that_has_none(helpers: object) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        long = threads.submit(values, map_isolated(helpers.pid_after, [0.01] * 600, workers=2, chunk=1))  # type: ignore[attr-defined]
+        while len(pool_processes._staff.working) < 2 and not long.done():
+            time.sleep(0.01)
+        (other,) = values(map_isolated(helpers.pid_of, [0]))  # type: ignore[attr-defined]
+        pids = long.result()
+    assert len(set(pids)) == 2
+    assert other in pids
+    assert pids.index(other) < 599
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_a_map_does_not_wait_for_ever_for_a_worker_that_another_keeps(
+    helpers: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_processes, "WAITING_SECONDS", 0.1)
+    paused = map_isolated(helpers.pid_after, [0.1] * 40, workers=2, chunk=1)  # type: ignore[attr-defined]
+    seen: set[object] = set()
+    while len(seen) < 2:  # and is not asked for the next outcome, so that it gives nothing back
+        seen.add(next(paused).value)
+    assert len(set(values(map_isolated(helpers.pid_of, [0]))) - seen) == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_a_map_whose_own_worker_dies_goes_on_with_the_borrowed_one(helpers: object) -> None:
+    outcomes = map_isolated(helpers.pid_after, [0.02] * 100, workers=2, chunk=1)  # type: ignore[attr-defined]
+    own = next(outcomes).value
+    seen = [own]
+    while set(seen) == {own}:
+        seen.append(next(outcomes).value)
+    assert isinstance(own, int)
+    os.kill(own, signal.SIGKILL)
+    seen += values(outcomes)
+    assert len(seen) == 100
+    assert None not in seen
+    assert seen[-1] != own
 
 
 def test_a_worker_killed_at_rest_is_replaced(helpers: object) -> None:
@@ -241,15 +312,16 @@ def test_a_worker_that_nobody_wants_ends() -> None:
 
 def test_a_forked_child_leaves_its_parents_workers_alone() -> None:
     program = (
-        "import math, os\nfrom tasks.pool import map_isolated\nfrom tasks.pool_processes import _kept\n"
+        "import math, os\nfrom tasks.pool import map_isolated\nfrom tasks import pool_processes\n"
         "list(map_isolated(math.sqrt, [4.0]))\n"
-        "pid = _kept[0].process.pid\n"
+        "resting = lambda: [worker.process.pid for worker in pool_processes._staff.resting]\n"
+        "(pid,) = resting()\n"
         "if (child := os.fork()) == 0:\n"
         "    assert [o.value for o in map_isolated(math.sqrt, [9.0])] == [3.0]\n"
-        "    raise SystemExit(0 if _kept[0].process.pid != pid else 1)\n"
+        "    raise SystemExit(0 if resting() != [pid] else 1)\n"
         "assert os.waitpid(child, 0)[1] == 0\n"
         "assert [o.value for o in map_isolated(math.sqrt, [16.0])] == [4.0]\n"
-        "assert _kept[0].process.pid == pid\n"
+        "assert resting() == [pid]\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
 

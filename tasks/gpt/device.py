@@ -13,6 +13,8 @@ from typing import Literal, cast
 
 import torch
 
+from tasks.processors import processors
+
 Precision = Literal["bf16", "float32"]
 MAX_DEFAULT_THREADS = 16
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
@@ -43,8 +45,7 @@ class Device:
 
 def default_threads(processes: int) -> int:
     """Threads a process gets where the config leaves it open: its share of the cores it may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores // processes, MAX_DEFAULT_THREADS))
+    return max(1, min(processors() // processes, MAX_DEFAULT_THREADS))
 
 
 def resolve_precision(wanted: str, kind: str) -> Precision:

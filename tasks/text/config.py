@@ -200,10 +200,11 @@ class CleanParallel(StageConfig):
     """How much of the machine the stage takes; nothing here changes what comes out."""
 
     workers: int = Field(
-        1,
+        0,
         title="Processes",
-        description="Processes for each part, 1 to 256. Parts run beside each other too.",
-        ge=1,
+        description="Processes that clean, 1 to 256; 0 takes as many as there are processors. Parts that run "
+        "beside each other share them.",
+        ge=0,
         le=256,
     )
     document_seconds: float = Field(

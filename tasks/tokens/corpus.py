@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.processors import processors
 from tasks.tokens.config import MixtureConfig
 from tasks.tokens.cutting import Document, Source, encode_documents
 from tasks.tokens.encode import Encoder
@@ -64,7 +64,7 @@ def skip(batches: Iterable[list[Source]], done: Counter[str]) -> Iterator[list[S
 
 def encoded(encoder: Encoder, batches: Iterable[list[Source]], workers: int) -> Iterator[Document]:
     """Encode batches in threads, a few ahead of the consumer; documents come in the order they went in."""
-    workers = workers or os.cpu_count() or 1
+    workers = workers or processors()
     waiting: deque[Future[list[Document]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="encode") as pool:
         try:

@@ -163,7 +163,8 @@ class ParallelConfig(StageConfig):
     workers: int = Field(
         0,
         title="Processes",
-        description="Processes that extract: 1 to 256; 0 takes one for each processor.",
+        description="Processes that extract, 1 to 256; 0 takes as many as there are processors. Parts that "
+        "run beside each other share them.",
         ge=0,
         le=256,
     )

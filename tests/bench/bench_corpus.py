@@ -47,10 +47,10 @@ def ours(files: list[Path], cores: int, mode: str) -> tuple[int, int]:
     from tasks.text.config import CleanConfig
     from tasks.text.dedup_config import DeduplicateConfig
     from tasks.text.extract_config import ExtractConfig
-    from tasks.web.config import IngestConfig, ParallelConfig
+    from tasks.web.config import IngestConfig
     from tasks.web.sources import resolve
 
-    reading = IngestConfig(parallel=ParallelConfig(workers=1))
+    reading = IngestConfig()
 
     def cleaned(file: Path) -> tuple[Artifact, int]:
         (ref,) = resolve(str(file), reading)
