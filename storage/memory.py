@@ -1,4 +1,4 @@
-"""What a process has freed, given back to the system."""
+"""What a process holds, and what it has freed given back to the system."""
 
 from __future__ import annotations
 
@@ -13,3 +13,13 @@ def give_back() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):  # of glibc alone
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def resident_bytes(pid: int) -> int:
+    """What a process holds in memory; raises ProcessLookupError where there is no such process."""
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error as error:
+        raise ProcessLookupError(str(error)) from None

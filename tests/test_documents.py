@@ -1,5 +1,6 @@
 """Parts of documents hold the same bytes however their rows were handed over."""
 
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
@@ -128,3 +129,13 @@ def test_parts_are_written_and_read_without_pandas(tmp_path: Path) -> None:
         "assert 'pandas' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("module", ["flows.cli", "tasks.deduplicate", "storage.columns"])
+def test_arrow_takes_the_allocator_that_gives_back_whatever_is_imported_first(module: str) -> None:
+    program = f"import {module}, pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    environment = {k: v for k, v in os.environ.items() if k != "ARROW_DEFAULT_MEMORY_POOL"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "system"
