@@ -10,8 +10,11 @@ from prefect.logging import get_run_logger
 from flows.config import HasSources
 from storage.artifacts import Artifact
 from storage.home import home
+from storage.store import open_store
 from tasks.fetch import open_sources
+from tasks.ingest import ingest
 from tasks.planning import active_plan
+from tasks.pool_processes import prepare
 from tasks.stage import PartFailure
 from tasks.text.cleaning import Cleaner
 from tasks.web.sources import SourceRef, resolve_all
@@ -41,6 +44,15 @@ def bring(config: HasSources) -> tuple[list[str], list[SourceRef | Artifact]]:
     found = open_sources(config.sources, config.ingest, _fingerprints(), keep=keep, failures=failures)
     parts = enough(config, ([part for _, part in found], failures))
     return [name for name, _ in found], parts
+
+
+def call_workers(config: HasSources, sources: list[SourceRef | Artifact]) -> None:
+    """Have workers started while Prefect gets the first parts going, if the first is not in the store."""
+    if not sources or active_plan() is not None or config.run.task_runner != "threads":
+        return
+    recipe = ingest.recipe_for(sources[0], config.ingest, config.extract)
+    if open_store().find(recipe.stage, recipe.key) is None:
+        prepare("tasks.text.pages", "tasks.text.cleaning")
 
 
 def labels(documents: list[Artifact], names: list[str]) -> list[str]:

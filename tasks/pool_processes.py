@@ -8,6 +8,7 @@ end with this process however it ends (their socket closes), and are left alone 
 
 Maps that run side by side share as many workers as there are processors. Each hires one of its own, and
 borrows more while there are some to spare; borrowed ones go back when another map waits for its own.
+Who knows that work is coming has them started beforehand (:func:`prepare`).
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+from storage.memory import resident_bytes
 from tasks.processors import processors
 
 START_SECONDS = 120.0
@@ -35,7 +37,7 @@ LENDING_SECONDS = 0.05
 """A worker is lent when it has rested for so long: a part that goes on to its next stage finds its own."""
 WAITING_SECONDS = 2.0
 """A map waits so long for a borrowed worker to come back: whoever has it may be busy with other things."""
-WORKER_PROGRAM = "import sys; sys.path[:] = {path!r}\nfrom tasks.pool_worker import serve\nserve({handle})"
+WORKER_PROGRAM = "import sys; sys.path[:] = {path!r}\nimport {first}\ntasks.pool_worker.serve({handle})"
 
 
 class PoolError(RuntimeError):
@@ -49,6 +51,10 @@ class Job:
     function: Callable[[Any], Any]
     timeout_s: float
     memory_bytes: int
+
+
+NOTHING_YET = Job(id, START_SECONDS, 0)
+"""Of a worker that is started before there is work: it only says that it is ready."""
 
 
 @dataclass(slots=True, eq=False)
@@ -120,12 +126,24 @@ def borrow(job: Job, most: int) -> WorkerProcess | None:
         return None
     if (rested := _take(time.monotonic() - LENDING_SECONDS, borrowed=True)) is not None:
         return None if _made_ready(rested, job) else rested
+    _call(job, most)
+    return None
+
+
+def prepare(*modules: str) -> None:
+    """Start workers beside, as many as there are processors; they import the modules and come to rest."""
+    while _call(NOTHING_YET, processors(), modules):
+        pass
+
+
+def _call(job: Job, most: int, modules: Sequence[str] = ()) -> bool:
+    """Start a worker beside for whoever borrows it first, unless there are enough."""
     with _staff.changed:
         if _staff.full(most) or time.monotonic() < _staff.none_before:
-            return None
+            return False
         _staff.called += 1
-    threading.Thread(target=_recruit, args=(job,), daemon=True).start()
-    return None
+    threading.Thread(target=_recruit, args=(job, modules), daemon=True).start()
+    return True
 
 
 def own(worker: WorkerProcess) -> None:
@@ -142,7 +160,7 @@ def wanted() -> bool:
 def rest(worker: WorkerProcess) -> None:
     """Keep a worker that has answered every item for another job, within the bounds; else end it."""
     with contextlib.suppress(OSError):
-        if _resident_bytes(worker.process.pid) <= MOST_BYTES:
+        if resident_bytes(worker.process.pid) <= MOST_BYTES:
             worker.connection.send(None)
             with _staff.changed:
                 if len(_staff.resting) < processors():
@@ -195,9 +213,8 @@ def _returned() -> WorkerProcess | None:
     return _take(time.monotonic())
 
 
-def _recruit(job: Job) -> None:
-    """Start a worker for whoever borrows it first."""
-    worker = _start(called=True)
+def _recruit(job: Job, modules: Sequence[str]) -> None:
+    worker = _start(modules, called=True)
     if _made_ready(worker, job):
         with _staff.changed:
             _staff.none_before = time.monotonic() + START_SECONDS
@@ -229,12 +246,13 @@ def _surroundings() -> tuple[object, ...]:
     return os.getcwd(), tuple(sys.path), dict(os.environ)  # noqa: PTH109 (a string is compared)
 
 
-def _start(*, called: bool = False) -> WorkerProcess:
+def _start(modules: Sequence[str] = (), *, called: bool = False) -> WorkerProcess:
     ours, theirs = socket.socketpair()
     surroundings = _surroundings()
     with theirs:
+        first = ", ".join((*modules, "tasks.pool_worker"))
         process = subprocess.Popen(
-            [sys.executable, "-c", WORKER_PROGRAM.format(path=sys.path, handle=theirs.fileno())],
+            [sys.executable, "-c", WORKER_PROGRAM.format(path=sys.path, first=first, handle=theirs.fileno())],
             pass_fds=[theirs.fileno()],
             env={"MALLOC_ARENA_MAX": "1", **os.environ},  # what one thread takes, another gives back
             stdin=subprocess.DEVNULL,
@@ -244,15 +262,6 @@ def _start(*, called: bool = False) -> WorkerProcess:
         _staff.working[worker] = called
         _staff.called -= called
     return worker
-
-
-def _resident_bytes(pid: int) -> int:
-    import psutil
-
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error as error:
-        raise ProcessLookupError(str(error)) from None
 
 
 def _forget() -> None:

@@ -119,6 +119,20 @@ def test_a_second_run_finds_every_stage_cached_and_says_so(
     assert len(lines) == len(STAGES)
 
 
+def test_workers_are_called_beforehand_where_there_is_something_to_extract(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import parts
+
+    called: list[str] = []
+    monkeypatch.setattr(parts, "prepare", lambda *modules: called.extend(modules))
+    fetched: list[Any] = [only(open_store(), "fetch")]
+    parts.call_workers(config(), fetched)
+    assert not called
+    parts.call_workers(config(extract={"mode": "quality"}), fetched)
+    assert called == ["tasks.text.pages", "tasks.text.cleaning"]
+
+
 def test_what_became_of_the_model_is_told_once(home: Path) -> None:
     run(config())
     version = only(open_store(), "register")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -87,6 +87,13 @@ def helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]
 
 def values(outcomes: Iterator[Outcome[object, object]]) -> list[object]:
     return [each.error.reason if each.error else each.value for each in outcomes]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def pids_kept() -> set[int]:
@@ -236,6 +243,28 @@ def two_processors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("two_processors")
+def test_workers_that_were_called_beforehand_serve_the_first_map(helpers: object) -> None:
+    pool_processes.prepare("pool_helpers")
+    pool_processes.prepare("pool_helpers")
+    until(lambda: len(pids_kept()) == 2)
+    called = pids_kept()
+    (pid,) = values(map_isolated(helpers.pid_of, [0]))  # type: ignore[attr-defined]
+    assert len(called) == 2
+    assert pid in called
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_a_worker_that_cannot_be_made_ready_beforehand_stops_nothing(
+    helpers: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_processes, "_staff", pool_processes._Staff())
+    pool_processes.prepare("no_such_module_anywhere")
+    until(lambda: not pool_processes._staff.called and not pool_processes._staff.working)
+    assert values(map_isolated(helpers.misbehave, ["a"])) == ["aa"]  # type: ignore[attr-defined]
+    pool_processes.dismiss()
+
+
+@pytest.mark.usefixtures("two_processors")
 def test_maps_side_by_side_have_no_more_workers_than_processors(helpers: object) -> None:
     def pids(_: int) -> set[object]:
         return set(values(map_isolated(helpers.pid_after, [0.02] * 60, workers=2, chunk=1)))  # type: ignore[attr-defined]
@@ -257,8 +286,7 @@ def test_a_map_that_is_left_alone_borrows_the_others_worker(helpers: object) -> 
 def test_a_borrowed_worker_goes_back_to_a_map_that_has_none(helpers: object) -> None:
     with ThreadPoolExecutor(1) as threads:
         long = threads.submit(values, map_isolated(helpers.pid_after, [0.01] * 600, workers=2, chunk=1))  # type: ignore[attr-defined]
-        while len(pool_processes._staff.working) < 2 and not long.done():
-            time.sleep(0.01)
+        until(lambda: len(pool_processes._staff.working) == 2 or long.done())
         (other,) = values(map_isolated(helpers.pid_of, [0]))  # type: ignore[attr-defined]
         pids = long.result()
     assert len(set(pids)) == 2

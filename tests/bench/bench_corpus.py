@@ -38,12 +38,22 @@ SAMPLE_SECONDS = 0.2
 
 def ours(files: list[Path], cores: int, mode: str) -> tuple[int, int]:
     """Our three stages, parts beside each other as a run does it; pages read and documents kept."""
+    from tasks.pool_processes import dismiss, prepare
+
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MODELMILL_STORE"] = folder
+        prepare("tasks.text.pages", "tasks.text.cleaning")  # while this process imports the stages
+        found = chain(files, cores, mode)
+    dismiss()  # what workers took is counted when they end
+    return found
+
+
+def chain(files: list[Path], cores: int, mode: str) -> tuple[int, int]:
+    """Files to a corpus in the store; pages read and documents kept."""
     from storage.artifacts import Artifact
-    from storage.store import open_store
     from tasks.clean import clean
     from tasks.deduplicate import deduplicate
     from tasks.ingest import ingest
-    from tasks.pool_processes import dismiss
     from tasks.text.config import CleanConfig
     from tasks.text.dedup_config import DeduplicateConfig
     from tasks.text.extract_config import ExtractConfig
@@ -57,13 +67,9 @@ def ours(files: list[Path], cores: int, mode: str) -> tuple[int, int]:
         documents = ingest.run_now(ref, reading, ExtractConfig.model_validate({"mode": mode}))
         return clean.run_now(documents, CleanConfig()), documents.stats["records"]
 
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["MODELMILL_STORE"] = folder
-        open_store()
-        with ThreadPoolExecutor(cores) as parts:
-            found = list(parts.map(cleaned, files))
-        corpus = deduplicate.run_now([part for part, _ in found], DeduplicateConfig())
-    dismiss()  # what workers took is counted when they end
+    with ThreadPoolExecutor(cores) as parts:
+        found = list(parts.map(cleaned, files))
+    corpus = deduplicate.run_now([part for part, _ in found], DeduplicateConfig())
     return sum(pages for _, pages in found), corpus.stats["documents"]
 
 
