@@ -6,9 +6,9 @@ Every complaint is made at once, before any work: the field's path, what was fou
 from __future__ import annotations
 
 import difflib
-import types
+import json
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from pydantic_core import ErrorDetails
 
 from flows.config import PipelineConfig
 from flows.presets import PRESETS
+
+SUGGESTED = 3
+"""Places of a key's name that are suggested at most where it was written without its section."""
 
 
 class ConfigError(ValueError):
@@ -31,7 +34,7 @@ def load_config(preset: str = "tiny", file: Path | None = None, sets: Sequence[s
     """
     if preset not in PRESETS:
         raise ConfigError(
-            f"preset {preset!r} is unknown{_suggest(preset, PRESETS)}. There are: {', '.join(PRESETS)}."
+            f"preset {preset!r} is unknown; there are: {', '.join(PRESETS)}{_suggest(preset, PRESETS)}"
         )
     wanted: dict[str, Any] = _read_yaml(file) if file is not None else {}
     for setting in sets:
@@ -63,13 +66,27 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"The configuration file {file} does not exist.") from None
+    except OSError as error:  # a folder, or a file of somebody else's
+        raise ConfigError(f"The configuration file {file} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{file} is not YAML: byte {error.start + 1:,} is no UTF-8; save it as UTF-8."
+        ) from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not YAML: {error}") from None
+        raise ConfigError(f"{file} is not YAML: {_problem(error)}") from None
     if not isinstance(values, dict):
         raise ConfigError(
             f"{file} must hold a mapping of sections, such as `train:`; found {type(values).__name__}."
         )
     return values
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    """What YAML's parser found and where, in one line."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    return f"{getattr(error, 'problem', error)}, in line {mark.line + 1}, column {mark.column + 1}"
 
 
 def _parse_set(setting: str) -> dict[str, Any]:
@@ -79,7 +96,7 @@ def _parse_set(setting: str) -> dict[str, Any]:
     try:
         value: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {path}: the value {text!r} is not YAML: {error}") from None
+        raise ConfigError(f"--set {path}: the value {text!r} is not YAML: {_problem(error)}") from None
     for name in reversed(path.strip().split(".")):
         value = {name: value}
     return typing.cast(dict[str, Any], value)
@@ -96,29 +113,36 @@ def _overlay(base: dict[str, Any], top: Mapping[str, Any]) -> None:
 def _complaint(detail: ErrorDetails) -> str:
     path = ".".join(str(piece) for piece in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        parent, name = _fields_at(detail["loc"][:-1]), str(detail["loc"][-1])
-        prefix = path.removesuffix(name)
-        return f"{path}: unknown key{_suggest(name, parent, prefix)}"
+        return f"{path}: unknown key{_suggest_key(path, [str(piece) for piece in detail['loc']])}"
     message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "list_type" and isinstance(detail["input"], str | int | float):
+        message += f", such as [{json.dumps(detail['input'], ensure_ascii=False)}]"
     return f"{path}: found {detail['input']!r:.80}; {message[:1].lower()}{message[1:]}"
 
 
-def _suggest(name: str, known: typing.Iterable[str], prefix: str = "") -> str:
+def _suggest(name: str, known: typing.Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {prefix}{near[0]}?" if near else ""
+    return f"; did you mean {near[0]}?" if near else ""
 
 
-def _fields_at(path: Sequence[int | str]) -> list[str]:
-    """Field names of the model at a path inside the configuration."""
-    model: type[BaseModel] = PipelineConfig
-    for piece in path:
-        field = model.model_fields.get(str(piece))
-        inner = field.annotation if field else None
-        if (
-            isinstance(inner, types.GenericAlias)
-            or not isinstance(inner, type)
-            or not issubclass(inner, BaseModel)
-        ):
-            return []
-        model = inner
-    return list(model.model_fields)
+def _suggest_key(path: str, pieces: Sequence[str]) -> str:
+    """A hint at the key that was meant: one of its section that reads alike, else its name elsewhere."""
+    fields = list(_fields(PipelineConfig))
+    section, name = pieces[:-1], pieces[-1]
+    beside = {field[-1] for field in fields if field[:-1] == tuple(section)}
+    same = [".".join(field) for field in fields if field[-1] == name]
+    near = difflib.get_close_matches(name, beside, n=1, cutoff=0.5 if section else 0.7)
+    if near:
+        return f"; did you mean {path.removesuffix(name)}{near[0]}?"
+    if same:
+        return f"; did you mean {' or '.join(same[:SUGGESTED])}?"
+    return _suggest(path, (".".join(field) for field in fields))
+
+
+def _fields(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of all fields of a model and of the models in it, sections before their fields."""
+    for name, field in model.model_fields.items():
+        yield (*above, name)
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _fields(inner, (*above, name))

@@ -77,6 +77,28 @@ def test_a_setting_that_cannot_be_read_is_named(sets: list[str], complaint: str)
         load_config(sets=sets)
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("steps", "train.steps"),
+        ("train.heads", "train.model.heads"),
+        ("extrakt.mode", "extract"),
+        ("ingest.crawl.max_page", "ingest.crawl.max_pages"),
+        ("train.optimzer.kind", "train.optimizer"),
+    ],
+)
+def test_a_key_without_its_section_or_with_a_slip_is_told_the_one_that_was_meant(
+    written: str, meant: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"unknown key; did you mean {meant}\b"):
+        load_config(sets=[f"{written}=5"])
+
+
+def test_a_lone_source_is_told_how_a_list_is_written() -> None:
+    with pytest.raises(ConfigError, match=r'sources: found .* such as \["语料/\*.warc.gz"\]'):
+        load_config(sets=["sources=语料/*.warc.gz"])
+
+
 def test_an_unknown_preset_is_refused_with_a_suggestion() -> None:
     with pytest.raises(ConfigError, match="did you mean small"):
         load_config("smal")
@@ -88,6 +110,17 @@ def test_a_missing_file_and_a_file_that_is_no_mapping_are_refused(tmp_path: Path
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(ConfigError, match="must hold a mapping"):
         load_config(file=tmp_path / "list.yaml")
+
+
+def test_a_file_that_cannot_be_read_is_named_with_the_place_that_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory"):
+        load_config(file=tmp_path)
+    (tmp_path / "gbk.yaml").write_bytes("notes: 中文\n".encode("gbk"))
+    with pytest.raises(ConfigError, match=r"gbk.yaml is not YAML: byte 8 is no UTF-8"):
+        load_config(file=tmp_path / "gbk.yaml")
+    (tmp_path / "open.yaml").write_text("train: [1,\n")
+    with pytest.raises(ConfigError, match=r"open.yaml is not YAML: .* in line 2, column 1$"):
+        load_config(file=tmp_path / "open.yaml")
 
 
 def _fields(model: type, path: str = "") -> list[tuple[str, object]]:
