@@ -59,9 +59,12 @@ class Reject:
     threshold: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rule:
-    """One bound on one signal; its limit is the configuration's field of the same name."""
+    """One bound on one signal; its limit is the configuration's field of the same name.
+
+    There is one object a rule, so that tables by rule look it up by identity.
+    """
 
     name: str
     signal: str
