@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.text.extract_errors import ExtractionError
+from tasks.text.nesting import FORMATTING, MOST_WORK, VOID, too_deep
 
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"%PDF-", "a PDF"),
@@ -37,26 +40,28 @@ _MAGIC = tuple(magic for magic, _ in MAGIC)
 _OTHER_XML = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(rss|feed|urlset|sitemapindex|svg|rdf:RDF)\b", re.S
 )
+HARMLESS = 3000
+"""Start tags of a page that no nesting makes slow: a second at most. No trick is looked for in it."""
 FED = 2**14
 """Bytes that the event parser is fed at a time."""
-SHORTEST_TAG = 3
-"""Bytes of the shortest tag."""
 NAME = 8
 """Bytes of a tag's name that are compared."""
 _ENDS = np.isin(np.arange(256), list(b"\0\t\n\f\r />"))
 """Bytes that end a tag's name."""
 _LOWER = np.uint64(0x2020202020202020)
 _LEADING = np.array([(1 << 8 * length) - 1 for length in range(NAME + 1)], np.uint64)
-_VOID = np.array(
-    [
-        int.from_bytes(name, "little")
-        for name in b"area base br col embed hr img input link meta param source track wbr".split()
-    ],
-    np.uint64,
-)
-"""Names of elements that hold nothing."""
+_BLANKS = np.isin(np.arange(256), list(b"\t\n\f\r "))
+MOST_BLANKS = 16
+"""Blanks looked through between a quote and what stands before it."""
+
+
+def _numbers_of(names: Iterable[str]) -> NDArray[np.uint64]:
+    return np.array([int.from_bytes(name.encode()[:NAME], "little") for name in names], np.uint64)
+
+
+_VOID, _FORMATTING = _numbers_of(VOID), _numbers_of(FORMATTING)
 _PLACES = np.uint64(2**24 - 1)
-"""Bits for a tag's place among all; a page of more than 16 million tags is left to the event parser."""
+"""Bits for a tag's place among all; a page of more than 16 million tags is left to the parsers."""
 _MIXER = np.uint64(0x9E3779B97F4A7C15)
 """2**64 over the golden ratio (Knuth, "Sorting and Searching", 6.4)."""
 _HAS_TAG = re.compile(rb"<[a-zA-Z!/?]")
@@ -91,11 +96,23 @@ def is_plain_text(page: bytes) -> bool:
 def refuse_deep_nesting(page: bytes, limit: int) -> None:
     """Raise ExtractionError ``too_deep`` if elements are nested deeper than ``limit``.
 
-    Tree parsers need time, and some need stack, that grows with the depth or its square. Counting tags clears
-    nearly every page at memory speed; the rest is measured by an event parser, which keeps no tree.
+    Tree parsers need time, and some need stack, that grows with the depth or its square. No page nests deeper
+    than it has start tags; pairing tags clears most others at memory speed. What is left is measured as the
+    standard has it (resiliparse's parser) and as libxml2 does, which follows rules of its own.
     """
-    if len(page) <= SHORTEST_TAG * limit or _depth_bound(page) <= limit:
+    characters = np.frombuffer(page + bytes(NAME + 2), np.uint8)
+    at = np.flatnonzero(characters == ord("<"))
+    closing = characters[at + 1] == ord("/")
+    starts = len(at) - int(np.count_nonzero(closing))
+    if starts <= limit or _seems_shallow(
+        _tags(characters, at, closing, careful=starts > max(limit, HARMLESS)), limit
+    ):
         return
+    if too_deep(page, limit) or _libxml2_too_deep(page, limit):
+        raise ExtractionError("too_deep", f"elements are nested more than {limit:,} deep")
+
+
+def _libxml2_too_deep(page: bytes, limit: int) -> bool:
     from lxml import etree
 
     depth = _Depth()
@@ -104,41 +121,118 @@ def refuse_deep_nesting(page: bytes, limit: int) -> None:
     for start in range(0, len(page), FED):
         parser.feed(page[start : start + FED])
         if depth.most > limit:
-            raise ExtractionError("too_deep", f"elements are nested more than {limit:,} deep")
+            return True
+    return False
 
 
-def _depth_bound(page: bytes) -> int:
-    """How deep elements nest at most: the sum over names of the most elements that are open at once.
+def _seems_shallow(tags: _Tags, limit: int) -> bool:
+    """Whether elements cannot nest deeper than ``limit``, by counts alone.
 
-    An end tag closes at most one element, of its own name, and none where none is open. (One that is written
-    in an attribute's value counts here as well; a page full of these costs its worker's time limit.)
+    Where start and end tags of each name are paired and no pair crosses another, an element holds at most the
+    sum over names of the most elements of that name that are open at once. Each pair that crosses another may
+    be one whose end tag closes nothing. Formatting elements that are open are opened again in each block.
     """
-    names, closing = _tags(page)
+    names, closing = tags.names, tags.closing
     if not 0 < len(names) <= _PLACES:
-        return len(names)
+        return not len(names)
     order, first = _grouped(names)
     steps = np.where(closing[order], -1, 1)
     # Each name's running balance lies far below the one before, so that its minimum starts anew.
-    apart = np.repeat(np.arange(len(first)) * (-2 * len(order)), np.diff(first, append=len(order)))
-    balance = np.cumsum(steps) + apart
+    group = np.repeat(np.arange(len(first)), np.diff(first, append=len(order)))
+    balance = np.cumsum(steps) + group * (-2 * len(order))
     floor = np.minimum.accumulate(np.minimum(balance, balance - steps))
-    most = np.maximum.reduceat(balance - floor, first)
-    return int(most[~np.isin(names[order[first]], _VOID)].sum())
+    level = balance - floor
+    most = np.maximum.reduceat(level, first)
+    nested = ~np.isin(names[order[first]], _VOID)
+    bound = int(most[nested].sum())
+    if bound > limit or not tags.careful:
+        return bound <= limit
+    crossing = _crossing(order, group, level, steps)
+    again = int(most[np.isin(names[order[first]], _FORMATTING)].sum()) + len(crossing)
+    return bound + len(crossing) <= limit and again * len(names) <= MOST_WORK
 
 
-def _tags(page: bytes) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """The first eight letters of each tag's name, lower-case, as a number, and whether it is an end tag."""
-    characters = np.frombuffer(page + bytes(NAME + 2), np.uint8)
-    at = np.flatnonzero(characters[: len(page)] == ord("<"))
-    closing = characters[at + 1] == ord("/")
-    eight: NDArray[np.uint64] = np.ndarray((len(page) + 3,), "<u8", characters, strides=(1,))
+def _crossing(
+    order: NDArray[np.int64], group: NDArray[np.int64], level: NDArray[np.int64], steps: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Places of the end tags whose pair holds one half of another pair.
+
+    ``order`` has the tags by name; for each of them are given its name's number, how many elements of that
+    name are open after it, and 1 or -1.
+    """
+    # An end tag ends the element of its own level: sorted by name, level and place, that stands before it.
+    opened = np.where(steps > 0, level, level + 1)
+    keys = group * (int(opened.max()) + 1) + opened
+    by_level = np.argsort(keys.astype(np.uint16) if int(keys.max()) < 2**16 else keys, kind="stable")
+    start, end = by_level[:-1], by_level[1:]
+    paired = (steps[start] > 0) & (steps[end] < 0) & (group[start] == group[end])
+    paired &= opened[start] == opened[end]
+    starts, ends = order[start[paired]], order[end[paired]]
+    depth = np.zeros(len(order), np.int64)
+    depth[starts] = 1
+    depth[ends] = -1
+    np.cumsum(depth, out=depth)
+    found: NDArray[np.int64] = ends[depth[starts] != depth[ends] + 1]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Tags:
+    """A page's tags in order."""
+
+    names: NDArray[np.uint64]
+    """The first eight letters of each name, lower-case, as a number."""
+    closing: NDArray[np.bool_]
+    """Which are end tags."""
+    careful: bool
+    """Whether it was looked for end tags within other tags, as in an attribute's value: they are left out."""
+
+
+def _tags(
+    characters: NDArray[np.uint8], at: NDArray[np.int64], closing: NDArray[np.bool_], *, careful: bool
+) -> _Tags:
+    """The tags at the places of "<"; NAME bytes and two follow the page's own."""
+    eight: NDArray[np.uint64] = np.ndarray((len(characters) - NAME + 1,), "<u8", characters, strides=(1,))
     letters = eight[at + 1 + closing]
     ends = _ENDS[letters.view(np.uint8)].reshape(-1, NAME)
     length = np.where(ends.any(1), ends.argmax(1), NAME)
     names = (letters | _LOWER) & _LEADING[length]
     first = (names & np.uint64(0xFF)).astype(np.uint8)
     tags = (first >= ord("a")) & (first <= ord("z"))  # no "<!" and no "< "
-    return names[tags], closing[tags]
+    if careful:
+        tags &= ~(closing & _may_be_inside(characters))
+    return _Tags(names[tags], closing[tags], careful)
+
+
+def _may_be_inside(characters: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """For each "<" whether it may stand within a tag.
+
+    Either no ">" is between it and the "<" before, or the last quote before it is one that opens a value.
+    """
+    edges = np.flatnonzero((characters | 2) == ord(">"))
+    starts = characters[edges] == ord("<")
+    inside = np.zeros(len(edges), np.bool_)
+    inside[1:] = starts[:-1]
+    inside = inside[starts]
+    tags = characters == ord("<")
+    for quote in b"\"'":
+        places = np.flatnonzero((characters == quote) | tags)
+        quotes = characters[places] == quote
+        opens = np.concatenate(([False], _follows_equals(characters, places[quotes])))
+        inside |= opens[np.cumsum(quotes)[~quotes]]
+    return np.asarray(inside, np.bool_)
+
+
+def _follows_equals(characters: NDArray[np.uint8], at: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """For each place whether a "=" stands before it, or so many blanks that one may."""
+    before = np.maximum(at - 1, 0)
+    for _ in range(MOST_BLANKS):
+        blank = np.flatnonzero(_BLANKS[characters[before]])
+        if not len(blank):
+            break
+        before[blank] = np.maximum(before[blank] - 1, 0)
+    found = characters[before]
+    return np.asarray((found == ord("=")) | _BLANKS[found], np.bool_)
 
 
 def _grouped(names: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
