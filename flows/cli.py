@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +19,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console()
-errors = Console(stderr=True)
+PIPE_WIDTH = 1000
+"""Columns where no terminal says how many it has: a row stays a line, so that it can be searched and cut."""
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """As wide as the terminal or ``COLUMNS``; into a file or pipe as wide as a row needs."""
+    terminal = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, width=None if terminal else PIPE_WIDTH)
+
+
+console = _console()
+errors = _console(stderr=True)
 
 Preset = Annotated[str, typer.Option("--preset", "-p", help="A complete configuration to start from.")]
 ConfigFile = Annotated[
@@ -28,7 +40,7 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", help="One value, such as train.steps=50; the value is YAML. Repeatable."),
 ]
-Model = Annotated[str, typer.Argument(help="models:/NAME@champion, models:/NAME/3, or an artifact KIND/KEY.")]
+Model = Annotated[str, typer.Argument(help="models:/NAME@champion (or NAME), models:/NAME/3, or KIND/KEY.")]
 
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why, for the record.")]
 

@@ -13,10 +13,12 @@ from storage.store import Store, open_store
 def find_artifact(name: str) -> Artifact:
     """The artifact behind ``models:/NAME@alias``, ``models:/NAME/3`` or ``KIND/KEY`` (or a key's start).
 
+    A name alone means that model's champion.
+
     Raises ArtifactMissingError where the store has none, RegistryError where MLflow has no such version.
     """
     store = open_store()
-    if name.startswith("models:/"):
+    if name.startswith("models:/") or "/" not in name:
         from storage.registry import version_artifact
 
         kind, key = version_artifact(name)

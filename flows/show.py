@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -44,6 +48,7 @@ TOP_REASONS = 6
 """As many reasons a stage are named in the terminal; the others are in the run's report."""
 PARTS_NAMED = 3
 """More parts than these that fare alike are counted instead of named."""
+TRAINED = "trained on"
 VERDICTS = {"cached": "[cyan]cached[/]", "run": "[yellow]runs[/]", "depends": "[dim]depends[/]"}
 
 
@@ -145,7 +150,7 @@ def _bits(value: float | None) -> str:
 def sample_panel(sample: dict[str, Any]) -> Panel:
     """A prompt and how the model went on."""
     text = Text(sample["prompt"], style="bold").append(sample["text"], style="default")
-    return Panel(text, title="sample", title_align="left", border_style="dim")
+    return Panel(text, title="sample", title_align="left", border_style="dim", expand=False)
 
 
 def version_line(stats: dict[str, Any]) -> Text:
@@ -204,6 +209,25 @@ def fate_table(fates: Sequence[Fate]) -> Table:
     return table
 
 
+def fate_counts(fates: Sequence[Fate]) -> str:
+    """A line a stage: how many documents it kept and dropped, and how many tokens are trained on."""
+    lines = []
+    for stage in dict.fromkeys(fate.stage for fate in fates):
+        own = [fate for fate in fates if fate.stage == stage]
+        counts = Counter(_outcome(fate) for fate in own)
+        told = [f"{count:,} {outcome}" for outcome, count in counts.items()]
+        if tokens := sum(fate.tokens or 0 for fate in own if _outcome(fate) == TRAINED):
+            told.append(f"{tokens:,} tokens")
+        lines.append(f"{stage}: {', '.join(told)}")
+    return "\n".join(lines)
+
+
+def _outcome(fate: Fate) -> str:
+    if fate.outcome == "tokens":
+        return "held out" if fate.part.startswith("heldout/") else TRAINED
+    return "kept" if fate.outcome == "present" else "dropped"
+
+
 def _fate(fate: Fate) -> tuple[str, str]:
     if fate.outcome == "tokens":
         place = f"{fate.artifact}/{fate.part} from token {fate.position:,}"
@@ -234,6 +258,13 @@ def next_steps(console: Console, stats: dict[str, Any], prompt: str) -> None:
     aliases = stats["aliases"]
     which = f"@{'champion' if 'champion' in aliases else aliases[0]}" if aliases else f"/{stats['version']}"
     model = f"models:/{stats['name']}{which}"
-    generate = f'modelmill generate --model {model} "{prompt}"'
-    lines = [generate, f"modelmill lineage {model}", "modelmill explain"]
+    program = _program()
+    generate = f'{program} generate --model {model} "{prompt}"'
+    lines = [generate, f"{program} lineage {model}", f"{program} explain"]
     console.print(Group("Next:", *(Text(f"  {line}", style="bold") for line in lines)))
+
+
+def _program() -> str:
+    """How this command is written where people are: its name, or its path where no search finds the name."""
+    name, given = "modelmill", sys.argv[0]
+    return given if Path(given).name == name and shutil.which(name) is None else name

@@ -178,7 +178,8 @@ def resolve(client: MlflowClient, model: str) -> Any:
         versions = client.search_model_versions(f"name = '{name}'") if f"models:/{name}" in known else []
         there = [f"models:/{name}/{v.version}" for v in versions] or known or ["no model yet"]
         raise RegistryError(
-            f"{model} is not in the registry {client.tracking_uri}; it has: {', '.join(there)}"
+            f"models:/{name}{separator}{which} is not in the registry {client.tracking_uri}; it has: "
+            f"{', '.join(there)}"
         ) from error
 
 
@@ -200,7 +201,7 @@ def promote(client: MlflowClient, name: str, version: str, *, expected: str, rea
     """Make a version champion if the champion still is ``expected`` (a version, or empty for none).
 
     Raises ChampionChangedError where another one is champion by now, RegistryError where there is no such
-    version.
+    version or it is champion already.
     """
     version = str(resolve(client, f"models:/{name}/{version}").version)
     return _change(client, name, version, expected=expected, action="promote", reason=reason)
@@ -229,6 +230,8 @@ def _change(
     change = Change(name, version, expected, action, reason, now)
     with champion_lock(name):
         _expect(client, name, expected)
+        if version == expected:  # it would become its own predecessor, and no rollback could leave it
+            raise RegistryError(f"models:/{name}/{version} is champion already: nothing was changed")
         claim = f"{version} {uuid.uuid4().hex}"
         client.set_registered_model_tag(name, CLAIM, claim)
         _expect(client, name, expected)

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli import app
 from flows.operations import (
     DamagedStoreError,
     PromoteConfig,
@@ -15,7 +17,7 @@ from flows.operations import (
     upkeep,
 )
 from storage.artifacts import Artifact, Recipe
-from storage.registry import CHAMPION, RegistryError, connect, version_of
+from storage.registry import CHAMPION, RegistryError, connect, promote, rollback, version_of
 from storage.store import Draft, open_store
 
 pytestmark = [
@@ -57,6 +59,33 @@ def test_promoted_and_rolled_back(registry: None) -> None:
     assert champion() == "1"
     with pytest.raises(RegistryError):
         promote_version(PromoteConfig(name="mini", version="9"))
+
+
+def test_promoting_the_champion_changes_nothing_and_leaves_the_way_back(registry: None) -> None:
+    client = connect()
+    promote(client, "mini", "1", expected="", reason="first")
+    promote(client, "mini", "2", expected="1", reason="better")
+    with pytest.raises(RegistryError, match="models:/mini/2 is champion already"):
+        promote(client, "mini", "2", expected="2", reason="once more")
+    assert rollback(client, "mini", reason="worse in use").version == "1"
+
+
+def test_a_model_is_named_alone_and_what_is_missing_by_its_whole_name(registry: None, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match=r"models:/mini@champion is not in .* it has: models:/mini/2"):
+        CliRunner().invoke(app, ["lineage", "mini"], catch_exceptions=False)
+    file = tmp_path / "notes.txt"
+    file.touch()
+    with pytest.raises(RegistryError, match=r"notes.txt is a file: give a new folder"):
+        CliRunner().invoke(app, ["pull", "models:/mini/1", str(file)], catch_exceptions=False)
+
+
+def test_after_a_rollback_the_latest_changes_are_listed(registry: None) -> None:
+    client, expected = connect(), ""
+    for version in "12121212":
+        promote(client, "mini", version, expected=expected, reason="try")
+        expected = version
+    said = CliRunner().invoke(app, ["rollback", "mini", "--reason", "enough"], catch_exceptions=False).output
+    assert "rollback 1: enough" in said
 
 
 def made(number: int) -> Artifact:

@@ -11,12 +11,15 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from flows.config import PipelineConfig
 from flows.loading import check
+from flows.show import next_steps
 from storage.artifacts import Artifact
 from storage.store import Store, open_store
+from tasks.web.urls import host_of
 
 CONFIG: dict[str, Any] = {
     "name": "chained",
@@ -277,6 +280,34 @@ def test_why_and_lineage_follow_a_page_into_its_tokens(home: Path) -> None:
     model = only(store, "pretrain")
     traced = json.loads(command("lineage", f"pretrain/{model.key}", "--url", row["url"], "--json"))
     assert [fate["stage"] for fate in traced if fate["outcome"] == "present"][:2] == ["ingest", "clean"]
+
+
+def test_in_a_pipe_a_row_is_a_line_and_a_domain_is_counted_up(home: Path) -> None:
+    store = open_store()
+    row = datasets.load_from_disk(str(store.open(only(store, "tokenize"))))[0]
+    shards = only(store, "tokenize")
+    said = command("lineage", f"pretrain/{only(store, 'pretrain').key}", "--domain", host_of(row["url"]))
+    place = f"tokenize/{shards.key}/shard-00000.arrow from token 0"
+    assert any(row["url"] in line and place in line for line in said.splitlines())
+    trained, tokens = shards.stats["documents"], f"{shards.stats['tokens']:,}"
+    [counted] = [line for line in said.splitlines() if line.startswith("tokenize: ")]
+    assert set(counted.removeprefix("tokenize: ").split(", ")) == {
+        "1 held out",
+        f"{trained} trained on",
+        f"{tokens} tokens",
+    }
+
+
+def test_what_to_try_next_is_written_as_the_command_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(record=True, width=200)
+    version = {"aliases": ["champion"], "name": "mini", "version": "1"}
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("sys.argv", [".venv/bin/modelmill", "run"])
+    next_steps(console, version, "The ")
+    assert "  .venv/bin/modelmill lineage models:/mini@champion" in console.export_text()
+    monkeypatch.setattr("sys.argv", ["-m"])
+    next_steps(console, version, "The ")
+    assert "  modelmill lineage models:/mini@champion" in console.export_text()
 
 
 def test_verify_names_the_shard_in_which_one_byte_was_flipped(home: Path) -> None:

@@ -24,8 +24,11 @@ from storage.store import open_store
 
 
 def default_model() -> str:
-    """The champion of the default preset's model, for commands that were given none."""
-    return f"models:/{load_config().name}@champion"
+    """The champion of the last run's model, else of the default preset's, where no model was named."""
+    from flows.runs import run_notes
+
+    note = next(run_notes(open_store()), None)
+    return f"models:/{note['name'] if note else load_config().name}@champion"
 
 
 def model_folder(model: str) -> Path:
@@ -83,6 +86,8 @@ def pull_command(console: Console, model: str, target: Path) -> None:
     import shutil
 
     prepare()
+    if target.exists() and not target.is_dir():
+        raise RegistryError(f"{target} is a file: give a new folder to pull {model} into")
     if target.exists() and any(target.iterdir()):
         raise RegistryError(f"{target} is not empty: give a new folder to pull {model} into")
     shutil.copytree(model_folder(model), target, dirs_exist_ok=True)
@@ -111,5 +116,5 @@ def rollback_command(console: Console, name: str, reason: str) -> None:
     client = connect()
     change = rollback(client, name, reason=reason)
     console.print(f"models:/{change.name}/{change.version} is champion again; {change.replaced} is not.")
-    for past in history(client, name)[:5]:
+    for past in history(client, name)[-5:]:
         console.print(f"[dim]{past['at']} {past['action']} {past['version']}: {past['reason']}[/]")

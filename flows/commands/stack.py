@@ -33,7 +33,7 @@ def up_command(console: Console, options: StackOptions) -> None:
             "Prefect. Put a proxy with a login before it (deploy/README.md).[/]"
         )
     started = time.monotonic()
-    console.print(f"Starting Prefect, MLflow and a worker; logs are in {home() / 'logs'}")
+    console.print(f"Starting Prefect, MLflow and a worker; logs are in {home() / 'logs'}", soft_wrap=True)
 
     def say(line: str) -> None:
         console.print(f"[dim]{time.monotonic() - started:5.1f} s  {line}[/]", highlight=False)
@@ -134,9 +134,11 @@ def status_command(console: Console) -> None:
         well = well and good
         address = {"prefect": state.prefect_ui, "mlflow": state.mlflow_ui}.get(service.name, "")
         table.add_row(
-            service.name, verdict, str(service.pid), f"{_memory(service.pid):.0f}", address, service.log
-        )
-    console.print(f"stack {state.phase}, process {state.pid}, {home()}")
+            service.name, verdict, str(service.pid), f"{_memory(service.pid):.0f}", address,
+            Path(service.log).name,
+        )  # fmt: skip
+    place = f"stack {state.phase}, process {state.pid}, in {home()}; logs in {home() / 'logs'}"
+    console.print(place, soft_wrap=True)
     console.print(table)
     raise SystemExit(0 if well else 1)
 

@@ -38,7 +38,10 @@ def lineage_command(console: Console, model: str, *, url: str, domain: str, as_j
         return
     column, value = ("url", url) if url else ("domain", rule("domain", domain).removeprefix("domain "))
     own = ancestors(store, [artifact], past_frozen=False)
-    _print(console, list(fates(store, own, column, value)), value, as_json=as_json)  # type: ignore[arg-type]
+    found = list(fates(store, own, column, value))  # type: ignore[arg-type]
+    _print(console, found, value, as_json=as_json)
+    if domain and not as_json:
+        console.print(show.fate_counts(found), soft_wrap=True, highlight=False)
     mine = {(a.kind, a.key) for a in own}
     earlier = [a for a in ancestors(store, [artifact]) if (a.kind, a.key) not in mine]
     if not as_json and any(fate.outcome == "present" for fate in fates(store, earlier, column, value)):  # type: ignore[arg-type]
@@ -85,8 +88,8 @@ def forget_command(console: Console, *, url: str, domain: str, reason: str) -> N
     for version in found:
         names = "".join(f" @{alias}" for alias in version.aliases)
         console.print(
-            f"  {version.model}{names} was trained on it: {version.documents:,} documents, "
-            f"{version.tokens:,} tokens",
+            f"  {version.model}{names} was trained on it: {version.documents:,} "
+            f"document{'s' * (version.documents != 1)}, {version.tokens:,} tokens",
             highlight=False,
             soft_wrap=True,
         )
