@@ -157,3 +157,11 @@ def test_repeated_fragments_take_time_in_proportion(unit: str, after: str) -> No
     with contextlib.suppress(ExtractionError):
         extract(html)
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("key", ["author", "articleBody", "headline"])
+def test_what_linked_data_says_is_read_in_proportion_to_its_length(key: str) -> None:
+    stated = f'{{"@type": "Article", "{key}": "{"<" * 200_000}"}}'
+    start = time.process_time()
+    extract(f'<script type="application/ld+json">{stated}</script><p>{STORY}</p>'.encode(), mode="best")
+    assert time.process_time() - start < 5

@@ -126,3 +126,30 @@ def test_tricks_do_not_hide_how_deep_a_page_nests(piece: str) -> None:
 def test_wide_pages_with_odd_tags_are_not_deep(piece: str) -> None:
     html = f"<html><body><main><p>{STORY}</p>{piece * 5_000}</main>"
     assert STORY.strip() in extract(html.encode()).text
+
+
+@pytest.mark.parametrize("attribute", ["a{0}=1 ", "a{0} ", "a{0}='<' ", 'a{0}="1"'])
+@pytest.mark.parametrize("opened", ["<p ", "<p>x</p><p title='>' "])
+def test_an_element_of_many_attributes_is_refused(attribute: str, opened: str) -> None:
+    for end in (">", ""):
+        page = f"<p>{STORY}</p>{opened}{''.join(map(attribute.format, range(50_000)))}{end}"
+        start = time.process_time()
+        with pytest.raises(ExtractionError, match="too_deep"):
+            extract(page.encode())
+        assert time.process_time() - start < 5
+
+
+def test_long_attributes_are_not_many() -> None:
+    state = '"a": "b c = d", ' * 20_000
+    data = f"<div data-state='{state}' class='{'a b ' * 10_000}'>x</div>"
+    assert STORY.strip() in extract(f"<p>{STORY}</p><p>{STORY}</p>{data}".encode()).text
+
+
+@pytest.mark.parametrize("frame", ["<select>{0}</select>", "<main><p>" + STORY + "</p><select>{0}</main>"])
+def test_long_lists_of_choices_take_time_in_proportion(frame: str) -> None:
+    page = f"<p>{STORY}</p>{frame.format('<option value=1>choice' * 60_000)}<p>{STORY}</p>"
+    start = time.process_time()
+    text = extract(page.encode()).text
+    assert time.process_time() - start < 5
+    assert STORY.strip() in text
+    assert "choice" not in text

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.text.extract_errors import ExtractionError
-from tasks.text.nesting import FORMATTING, MOST_WORK, VOID, too_deep
+from tasks.text.nesting import FORMATTING, LONG_TAG, MOST_WORK, VOID, too_deep, too_many_attributes
 
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"%PDF-", "a PDF"),
@@ -102,6 +102,8 @@ def refuse_deep_nesting(page: bytes, limit: int) -> None:
     """
     characters = np.frombuffer(page + bytes(NAME + 2), np.uint8)
     at = np.flatnonzero(characters == ord("<"))
+    if too_many_attributes(page, at[np.diff(at, append=len(page)) > LONG_TAG].tolist()):
+        raise ExtractionError("too_deep", "an element has more attributes than any page needs")
     closing = characters[at + 1] == ord("/")
     starts = len(at) - int(np.count_nonzero(closing))
     if starts <= limit or _seems_shallow(
@@ -109,7 +111,7 @@ def refuse_deep_nesting(page: bytes, limit: int) -> None:
     ):
         return
     if too_deep(page, limit) or _libxml2_too_deep(page, limit):
-        raise ExtractionError("too_deep", f"elements are nested more than {limit:,} deep")
+        raise ExtractionError("too_deep", f"elements are nested more than {limit:,} deep, or without order")
 
 
 def _libxml2_too_deep(page: bytes, limit: int) -> bool:
@@ -149,7 +151,7 @@ def _seems_shallow(tags: _Tags, limit: int) -> bool:
         return bound <= limit
     crossing = _crossing(order, group, level, steps)
     again = int(most[np.isin(names[order[first]], _FORMATTING)].sum()) + len(crossing)
-    return bound + len(crossing) <= limit and again * len(names) <= MOST_WORK
+    return bound + len(crossing) + tags.inside <= limit and again * len(names) <= MOST_WORK
 
 
 def _crossing(
@@ -185,7 +187,10 @@ class _Tags:
     closing: NDArray[np.bool_]
     """Which are end tags."""
     careful: bool
-    """Whether it was looked for end tags within other tags, as in an attribute's value: they are left out."""
+    """Whether it was looked for tags within other tags, as in an attribute's value: such end tags are left
+    out."""
+    inside: int
+    """How many "<" were found there."""
 
 
 def _tags(
@@ -199,9 +204,10 @@ def _tags(
     names = (letters | _LOWER) & _LEADING[length]
     first = (names & np.uint64(0xFF)).astype(np.uint8)
     tags = (first >= ord("a")) & (first <= ord("z"))  # no "<!" and no "< "
+    inside = _may_be_inside(characters) if careful else np.zeros(0, np.bool_)
     if careful:
-        tags &= ~(closing & _may_be_inside(characters))
-    return _Tags(names[tags], closing[tags], careful)
+        tags &= ~(closing & inside)
+    return _Tags(names[tags], closing[tags], careful, int(np.count_nonzero(inside)))
 
 
 def _may_be_inside(characters: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -29,6 +29,11 @@ _BOXED = b' class="sidebar"'
 _BOX = re.compile(r'<(?:div|aside) class="sidebar"(?=[^<>]*>\s*<div class="titlepage")')
 """A box of text as DocBook's stylesheets write it: its class says sidebar, and means no page's side."""
 
+MANY_OPTIONS = 1000
+"""Entries of a page's selection lists from which they are taken out before it is parsed: the parser looks at
+all of a list's for each new one."""
+_OPTION = re.compile(r"</?option\b[^<>]*>", re.IGNORECASE)
+
 Span = tuple[int, int]
 """Where a part of the source begins and ends."""
 
@@ -98,6 +103,8 @@ def _text(html: str, *, judged: bool) -> str:
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
+    if html.count("<option") > MANY_OPTIONS:
+        html = _OPTION.sub(" ", html)
     tree, skipped = HTMLTree.parse(html), None if judged else ASIDE
     found = extract_plain_text(
         tree, main_content=judged, alt_texts=False, list_bullets=False, skip_elements=skipped

@@ -48,7 +48,7 @@ DATE_KEYS = (
 
 _TITLE = re.compile(rb"<title\b[^>]{0,2000}>([^<]{1,8000})", re.IGNORECASE)
 _H1 = re.compile(r"<h1\b[^>]*>(.{1,2000}?)</h1", re.IGNORECASE | re.DOTALL)
-_TAG = re.compile(r"<[^>]*>")
+_TAG = re.compile(r"<[^<>]*>")
 _LANG = re.compile(
     rb"<html\b[^>]{0,1000}?\s(?:xml:)?lang\s*=\s*[\"']?([a-zA-Z]{2,3}(?:[-_][a-zA-Z0-9]+)*)", re.I
 )

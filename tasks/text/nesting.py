@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _NAMES = str.split
 VOID = frozenset(_NAMES("area base br col embed hr image img input keygen link meta param source track wbr"))
@@ -63,6 +63,11 @@ _OUT_OF_FOREIGN = _HEADINGS | frozenset(
 _TAG = re.compile(
     rb"<(?:(/?)([a-zA-Z][^\s/>]*+)((?:[^>=]++|=\s*+(?:\"[^\"]*+\"|'[^']*+'|(?![\s\"'])))*+)>|[!?/][^>]*+>|(?![a-zA-Z!?/]))"
 )
+_ATTRIBUTE = re.compile(rb"[^\s/=\"'][^\s/=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s\"'][^\s]*+)?)?")
+LONG_TAG = 8000
+"""Bytes of a tag whose attributes are counted."""
+MOST_ATTRIBUTES = 2000
+"""Attributes of one element at most: parsers compare each with all before it."""
 ALIKE = 3
 """Formatting elements alike that the standard keeps open again at most."""
 DEEP = 8
@@ -74,14 +79,16 @@ MOST_WORK = 500_000
 def tags(page: bytes) -> Iterator[tuple[bool, str, bytes, bool]]:
     """Each tag: whether it is an end tag, its name, its attributes, and whether text stands before it.
 
-    Quoted attribute values are read as such; what scripts, titles and their like hold is passed over.
+    Quoted attribute values are read as such; what scripts, titles and their like hold is passed over. Where
+    the page ends within a tag, that comes last, without a name.
     """
     position = 0
     while (start := page.find(b"<", position)) >= 0:
         found = _TAG.match(page, start)
-        if not found:
-            return  # the page ends within a tag
         text = start > position
+        if not found:
+            yield False, "", page[start:], text
+            return
         position = max(found.end(), start + 1)
         if found[2] is None:
             continue
@@ -96,14 +103,37 @@ def tags(page: bytes) -> Iterator[tuple[bool, str, bytes, bool]]:
             position = end.start()
 
 
+def too_many_attributes(page: bytes, starts: Iterable[int]) -> bool:
+    """Whether one of the tags that start here has more than MOST_ATTRIBUTES."""
+    end = 0
+    for start in starts:
+        if start >= end:
+            found = _TAG.match(page, start)
+            if _too_many((found[3] or b"") if found else page[start:]):
+                return True
+            end = found.end() if found else len(page)
+    return False
+
+
+def _too_many(attributes: bytes) -> bool:
+    if len(attributes) < LONG_TAG:
+        return False
+    return any(number >= MOST_ATTRIBUTES for number, _ in enumerate(_ATTRIBUTE.finditer(attributes)))
+
+
 def too_deep(page: bytes, limit: int) -> bool:
-    """Whether elements nest deeper than ``limit``, or their misnesting makes more work than MOST_WORK."""
+    """Whether elements nest deeper than ``limit``, or are such that parsers need time without end.
+
+    So are elements of more than MOST_ATTRIBUTES, and misnesting that makes more work than MOST_WORK.
+    """
     open_elements = _Open()
     for closing, name, attributes, text in tags(page):
         if text:
             open_elements.reopen()
         if closing:
             open_elements.end(name)
+        elif _too_many(attributes):
+            return True
         else:
             open_elements.start(name, attributes)
         if open_elements.depth > limit or open_elements.work > MOST_WORK:

@@ -40,7 +40,7 @@ KINDS = (
 
 _META = re.compile(rb"<.{4}\s((?:[^>\"']++|\"[^\"]*+\"|'[^']*+')*+)>", re.DOTALL)
 _ATTRIBUTE = re.compile(r"([a-zA-Z:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
-_TAG = re.compile(r"<[^>]*>")
+_TAG = re.compile(r"<[^<>]*>")
 
 
 @dataclass(frozen=True, slots=True)
