@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import string
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -13,6 +15,10 @@ from flows.runs import Outcome
 from storage.artifacts import Artifact
 from storage.store import open_store
 from tasks.journal import Journal
+
+HAIR_SPACE = "\u200a"
+PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
+"""What may mean something in Markdown; a backslash before any of it makes it mean itself."""
 
 
 def publish(name: str, journal: Journal, outcome: Outcome) -> None:
@@ -107,7 +113,10 @@ def summary_markdown(
         "",
         "| stage | state | seconds |",
         "|---|---|---|",
-        *(f"| {e.stage} {e.label} | {e.state} | {e.seconds:.1f} |" for e in journal.entries),
+        *(
+            f"| {e.stage} {e.label.replace('|', '&#124;')} | {e.state} | {e.seconds:.1f} |"
+            for e in journal.entries
+        ),
         "",
         f"Held-out bits per byte: **{report['bits_per_byte']['model']['all']:.4f}**",
         "",
@@ -121,10 +130,17 @@ def summary_markdown(
 
 
 def _sample(prompt: str, text: str) -> str:
-    """A quotation; a space before closing stars would leave them as they are."""
-    words = prompt.rstrip()
-    return f"> **{_quote(words)}**{_quote(prompt[len(words) :] + text)}\n"
+    """A quotation, the prompt in bold, with what the model wrote as it wrote it.
+
+    Markdown closes bold type only before a space where it ends in punctuation, as Chinese prompts do; a hair
+    space is not seen.
+    """
+    words = prompt.strip()
+    bold = f"**{_plain(words)}**{HAIR_SPACE}" if words else ""
+    gap = " " if words and prompt[-1].isspace() else ""
+    return f"> {bold}{gap}{_plain(text.rstrip() if bold else text.strip())}\n"
 
 
-def _quote(text: str) -> str:
-    return text.replace("\n", "\n> ")
+def _plain(text: str) -> str:
+    """Text of which Markdown makes no headings, links or tags, its lines kept as lines of a quotation."""
+    return PUNCTUATION.sub(r"\\\g<0>", text).replace("\n", "\\\n> ")

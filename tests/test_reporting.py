@@ -1,9 +1,13 @@
 """What a run shows in Prefect when it is over."""
 
+import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+from markdown_it import MarkdownIt
 
 from flows.reporting import evaluation_rows, summary_markdown
 from flows.run_page import run_page
@@ -29,10 +33,18 @@ class Version:
         }
 
 
-def page(prompt: str = "The ", **more: str) -> str:
+TAG = re.compile("<([^>]*)>")
+
+
+def rendered(markdown: str) -> str:
+    """The page's HTML by a CommonMark parser."""
+    return str(MarkdownIt("commonmark").render(markdown))
+
+
+def page(prompt: str = "The ", wrote: str = "a\nb", **more: str) -> str:
     version: Any = Version(**more)
     journal = Journal([Entry("clean", "a.warc", "cached", 0.1)])
-    return summary_markdown(journal, version, {"bits_per_byte": BITS}, [{"prompt": prompt, "text": "a\nb"}])
+    return summary_markdown(journal, version, {"bits_per_byte": BITS}, [{"prompt": prompt, "text": wrote}])
 
 
 def test_a_table_has_a_name_for_every_column() -> None:
@@ -104,9 +116,19 @@ def test_the_summary_says_what_was_decided_and_why() -> None:
     assert "| clean a.warc | cached | 0.1 |" in text
 
 
-def test_a_prompt_is_bold_whatever_it_ends_with() -> None:
-    assert "> **The** a\n> b" in page("The ")
-    assert "> **在本章中，**a\n> b" in page("在本章中，")
+@pytest.mark.parametrize("prompt", ["The ", "在本章中，", "如果你想", "(see *", "Line\n\n"])
+def test_a_prompt_is_bold_whatever_it_ends_with(prompt: str) -> None:
+    assert f"<strong>{prompt.strip()}</strong>" in rendered(page(prompt))
+
+
+def test_what_a_model_writes_is_shown_as_it_wrote_it() -> None:
+    wrote = "# 标题\n\n<b>*x* [a](http://b)\n- 1. `c` | d &amp; \\e"
+    shown = rendered(page("The ", wrote))
+    quoted = shown[shown.index("<blockquote>") :]
+    assert "".join(unescape(TAG.sub("", quoted)).split()) == "".join(f"The{wrote}".split())
+    assert set(TAG.findall(quoted)) <= {"blockquote", "p", "strong", "br /"} | {
+        "/blockquote", "/p", "/strong"
+    }  # fmt: skip
 
 
 def test_the_summary_links_to_the_version_where_mlflow_has_pages() -> None:
