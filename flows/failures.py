@@ -7,6 +7,7 @@ from collections.abc import Iterator
 MENDABLE = (
     "flows.embedded.PrefectStartError",
     "flows.loading.ConfigError",
+    "flows.operations.DamagedStoreError",
     "flows.parts.PartsFailedError",
     "flows.stack_errors.StackError",
     "storage.errors.StorageError",

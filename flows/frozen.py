@@ -22,12 +22,20 @@ def frozen(stage: Stage[Any], scope: str, config: StageConfig, make: Callable[[]
 
     ``scope`` names the lineage (a model's name and its sources, or a name that the user gave).
     """
-    store = open_store()
-    name = f"refs/{stage.name}-{digest_json([scope, canonical(config, stage.name)])[:16]}"
-    kept = store.read_note(name)
-    if kept is not None and (artifact := store.find(stage.name, kept["key"])) is not None:
+    if (artifact := kept(stage, scope, config)) is not None:
         return stage.reuse(artifact)
     artifact = make()
     if isinstance(artifact, Artifact):  # a plan has only a stand-in
-        store.write_note(name, {"stage": stage.name, "key": artifact.key, "scope": scope})
+        note = {"stage": stage.name, "key": artifact.key, "scope": scope}
+        open_store().write_note(_place(stage, scope, config), note)
     return artifact
+
+
+def kept(stage: Stage[Any], scope: str, config: StageConfig) -> Artifact | None:
+    """The artifact that an earlier run of the lineage has kept, if it is in the store yet."""
+    note = open_store().read_note(_place(stage, scope, config))
+    return None if note is None else open_store().find(stage.name, note["key"])
+
+
+def _place(stage: Stage[Any], scope: str, config: StageConfig) -> str:
+    return f"refs/{stage.name}-{digest_json([scope, canonical(config, stage.name)])[:16]}"

@@ -9,11 +9,14 @@ from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
 from pydantic import Field
 
+from flows import plain_failures
 from flows.announcements import announce
 from flows.upkeep import sweep
 from storage.registry import CHAMPION, Change, connect, promote, resolve, rollback, version_of
 from storage.store import open_store
 from tasks.settings import StageConfig
+
+plain_failures.install()
 
 ModelName = Annotated[
     str,

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 
 from prefect import flow
 
+from flows import plain_failures
 from flows.announcements import announce_registration
 from flows.config import HasSources, Learning, PipelineConfig
 from flows.corpora import earlier_corpora
-from flows.frozen import frozen
+from flows.frozen import frozen, kept
 from flows.parts import bring, call_workers, enough, labels
 from flows.reporting import publish
 from flows.runners import placed, run_name
 from flows.runs import Outcome, remember
-from flows.starting import starting_point
+from flows.starting import check_tokenizer, starting_point
 from flows.takedowns import held_out_without_taken_down, without_taken_down
 from storage import registry
 from storage.artifacts import Artifact
@@ -32,6 +33,8 @@ from tasks.pretraining import pretrain
 from tasks.registration import register
 from tasks.tokenization import tokenize, train_tokenizer
 
+plain_failures.install()  # here, because Prefect logs wrong parameters before a flow's first line
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -44,12 +47,24 @@ class Tokens:
 
 def mill(config: PipelineConfig) -> Outcome:
     """Every stage, in order; each call gives an artifact, from the store or made now."""
+    begun = starting(config.scope, config)
     corpus = gather(config)
     tokens = prepare(corpus, config.scope, config)
-    model = pretrain(tokens.shards, tokens.tokenizer, config.train, starting_point(config.train))
+    model = pretrain(tokens.shards, tokens.tokenizer, config.train, begun)
     report = evaluate(model, tokens.shards, tokens.heldout, config.evaluate)
     version = register(config.name, model, report, tokens.shards, config.registry, registry.identity())
     return Outcome(corpus=corpus, shards=tokens.shards, model=model, report=report, version=version)
+
+
+def starting(scope: str, config: Learning) -> Artifact | None:
+    """What training goes on from, found before anything is made, as is the tokenizer that is to be adopted.
+
+    Raises TokensError, RegistryError or ArtifactMissingError where one of them is not there.
+    """
+    vocabulary = config.tokenize.tokenizer
+    if vocabulary.adopt and kept(train_tokenizer, scope, vocabulary) is None:
+        check_tokenizer(vocabulary.adopt)
+    return starting_point(config.train)
 
 
 def gather(config: HasSources) -> Artifact:

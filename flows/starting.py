@@ -46,6 +46,17 @@ def starting_point(config: TrainConfig) -> Artifact | None:
     return open_store().make(recipe, (), take)
 
 
+def check_tokenizer(adopt: str) -> None:
+    """Raise TokensError where ``tokenize.adopt`` names no tokenizer that can be used."""
+    from tasks.tokens import bpe
+    from tasks.tokens.errors import TokensError
+
+    try:
+        bpe.load(Path(adopt))
+    except TokensError as error:
+        raise TokensError(f"tokenize.adopt: {error}") from error
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

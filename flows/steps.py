@@ -10,12 +10,11 @@ from prefect import flow
 
 from flows.announcements import announce_registration
 from flows.config import CorpusConfig, EvaluationConfig, TrainingConfig
-from flows.pipeline import gather, prepare
+from flows.pipeline import gather, prepare, starting
 from flows.references import named_or_latest, parent, scope_of
 from flows.reporting import show_evaluation, show_funnel, show_summary
 from flows.runners import placed, run_name
 from flows.runs import remember
-from flows.starting import starting_point
 from storage import registry
 from tasks.evaluation import evaluate
 from tasks.journal import Journal, keeping
@@ -42,8 +41,9 @@ def train(config: TrainingConfig) -> dict[str, str]:
     corpus = named_or_latest(config.corpus, "deduplicate", config.name)
     scope = scope_of(corpus, config.name)
     with keeping(Journal()) as journal, remember(config.name, scope, config, journal), placed(config.run):
+        begun = starting(scope, config)
         tokens = prepare(corpus, scope, config)
-        model = pretrain(tokens.shards, tokens.tokenizer, config.train, starting_point(config.train))
+        model = pretrain(tokens.shards, tokens.tokenizer, config.train, begun)
     return {"model": f"{model.kind}/{model.key}", "model_digest": model.digest}
 
 
