@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -24,11 +25,14 @@ class PrefectProgress:
         self.stage = stage
         self._artifact: UUID | None = None
         self._next = time.monotonic() + FIRST_AFTER_S
+        self._last: Event | None = None
 
     def __call__(self, event: Event) -> None:
         """Show an event, if it is time to and there is a total to measure against."""
-        now = time.monotonic()
-        if not event.total or now < self._next or TaskRunContext.get() is None:
+        if not event.total:
+            return
+        now, self._last = time.monotonic(), event
+        if now < self._next or TaskRunContext.get() is None:
             return
         self._next = now + INTERVAL_S
         self._show(100.0 * event.done / event.total, event)
@@ -52,5 +56,5 @@ class PrefectProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and self._artifact is not None:
-            update_progress_artifact(self._artifact, progress=100.0)
+        if kind is None and self._artifact is not None and self._last is not None:
+            self._show(100.0, replace(self._last, detail={}))  # what is going on and left is over
