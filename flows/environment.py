@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from flows.stack_state import running_addresses
+from storage.errors import StorageError
 from storage.home import home, mlflow_artifacts, scratch, store_uri, tracking_uri
 from tasks.gpt.supervisor import SPIN_COUNT
 
@@ -37,16 +38,17 @@ QUIET = {
 """Settings that keep the terminal to what people need, and nothing sent anywhere."""
 
 
+class HomeError(StorageError):
+    """The folder that everything is kept in cannot be made or written to."""
+
+
 def prepare() -> Path:
     """Make the home folder and fill in what the environment does not say; returns the home.
 
     Where this home's stack runs, its servers are taken. Prefect creates its own folder but not that
-    folder's parents, and MLflow's sqlite likewise.
+    folder's parents, and MLflow's sqlite likewise. Raises HomeError where it cannot be written to.
     """
-    root = home()
-    for folder in (root / "prefect", root / "mlflow", scratch(), root / "logs"):
-        folder.mkdir(parents=True, exist_ok=True)
-    (root / ".gitignore").write_text("*\n")
+    root = make_home("prefect", "mlflow", str(scratch()), "logs")
     defaults = {
         **QUIET,
         "MODELMILL_HOME": str(root),
@@ -57,6 +59,21 @@ def prepare() -> Path:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    return root
+
+
+def make_home(*folders: str) -> Path:
+    """The home folder with these folders in it, made where they are not there; raises HomeError."""
+    root = home()
+    try:
+        for folder in folders:
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        (root / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise HomeError(
+            f"Nothing can be kept in {root}: {error.strerror}. Start in a folder that you may write to, or "
+            "name one with MODELMILL_HOME."
+        ) from error
     return root
 
 

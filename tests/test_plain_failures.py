@@ -62,7 +62,9 @@ def test_a_wrong_value_of_a_form_is_a_sentence_with_its_field(
     try:
         pipeline(wrong)  # type: ignore[arg-type]
     except ParameterTypeError:  # as a worker's process logs what ends it
-        logging.getLogger("prefect.flow_runs").exception("Engine execution exited")
+        logging.getLogger("prefect.flow_runs").exception(
+            "Engine execution exited", extra={"send_to_api": False}
+        )
     [sentence] = failed(said)
     assert "config.train.model" in sentence
     assert "heads: 5 does not divide width 256" in sentence

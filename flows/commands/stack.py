@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import stack_state
+from flows.environment import make_home
 from flows.health import answers, get, worker_online
 from flows.ports import LOOPBACK
 from flows.stack_errors import StackError
@@ -24,7 +25,7 @@ def up_command(console: Console, options: StackOptions) -> None:
     """Run the stack until Ctrl-C; raises StackError where it cannot start."""
     options = _external(options)
     _check(options)
-    _prepare()
+    make_home("prefect", "mlflow/artifacts", "logs", "stack")
     from flows.stack import Stack
 
     if options.host not in LOOPBACK:
@@ -80,13 +81,6 @@ def _external(options: StackOptions) -> StackOptions:
                 f"MLFLOW_TRACKING_URI is {mlflow}, where nothing answers. Unset it to start a server here."
             )
     return options.model_copy(update={"directory": options.directory or str(Path.cwd()), **changes})
-
-
-def _prepare() -> None:
-    root = home()
-    for folder in (root / "prefect", root / "mlflow" / "artifacts", root / "logs", root / "stack"):
-        folder.mkdir(parents=True, exist_ok=True)
-    (root / ".gitignore").write_text("*\n")
 
 
 def _welcome(options: StackOptions, seconds: float) -> str:
