@@ -1,13 +1,32 @@
 """What extraction promises: the main content, in any charset, and a named refusal of what is no page."""
 
+import time
+import unicodedata
+from dataclasses import dataclass
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.text.charset import decode
 from tasks.text.extract import extract
+from tasks.text.extract_config import ExtractConfig
 from tasks.text.extract_errors import ExtractionError
+from tasks.text.pages import extract_page
+from tasks.text.tidying import nfc, without_endless_marks
 
+
+@dataclass
+class Page:
+    """A record with a page's bytes."""
+
+    content: bytes
+    url: str = ""
+    text: None = None
+    charset: str = ""
+
+
+ACUTE, MARKS = "\u0301", "\u0323\u0301"
 ENGLISH = (
     "The river rose in the night, and by the morning the lower meadows stood under water. "
     "Nobody in the village could remember a flood so early in the year, and nobody had moved the sheep."
@@ -192,6 +211,38 @@ def test_text_without_markup_is_kept_whole() -> None:
 def test_elements_that_never_end(opened: str) -> None:
     html = page(f"<p>{ENGLISH}</p><p>{ENGLISH}</p>") + opened * 50_000
     assert ENGLISH in extract(html.encode()).text
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["<tr><td colspan=1000 rowspan=65534>x", "<textarea>x</textarea>", "<noscript><p>x</p></noscript>"],
+)
+def test_the_slow_mode_takes_time_in_proportion(piece: str) -> None:
+    html = f"<p>{ENGLISH}</p><p>{ENGLISH}</p><table>{piece * 10_000}</table>"
+    start = time.process_time()
+    assert ENGLISH in extract(html.encode(), mode="quality").text
+    assert time.process_time() - start < 12
+
+
+def test_endless_runs_of_marks_are_cut() -> None:
+    page = Page(f"<p>{ENGLISH}</p><p>{ENGLISH} x{MARKS * 100_000}y</p>".encode())
+    start = time.process_time()
+    text = extract_page(page, ExtractConfig(mode="fast")).text
+    assert time.process_time() - start < 5
+    assert text.endswith("\u0301y")
+    assert len(text) < 3 * len(ENGLISH)
+
+
+@pytest.mark.parametrize("text", ["x\u0323\u0301y", "नमस्ते दुनिया " * 50, "ภาษาไทยที่นี่" * 50, "é" * 100])
+def test_marks_that_a_script_needs_stay(text: str) -> None:
+    assert nfc(unicodedata.normalize("NFD", text)) == unicodedata.normalize("NFC", text)
+
+
+@given(st.lists(st.integers(1, 200), max_size=8))
+def test_no_run_of_marks_is_longer_than_its_bound(runs: list[int]) -> None:
+    text = "".join("e" + ACUTE * run for run in runs)
+    kept = [30 if run >= 48 else run for run in runs]
+    assert without_endless_marks(text) == "".join("e" + ACUTE * run for run in kept)
 
 
 TAGS = """<div> </div> <p> <p <table> <tr> <td> </table> <select><option> <template> <math> <frameset>

@@ -8,6 +8,7 @@ Nothing is tuned to a site. Same bytes, same text: no mode depends on time, orde
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from tasks.text.block_extract import JudgedPage
 
 _BOUNDS = ExtractConfig()
+MANY_TAGS = 16_000
+"""Tags of a page, start and end, from which trafilatura is asked for its own judgement alone."""
+_CELL = re.compile(r"<t[dh]\b[^<>]*+>", re.IGNORECASE)
+_SPAN = re.compile(r"\b(?:colspan\s*=\s*[\"']?\d{3}|rowspan\s*=\s*[\"']?\d{2})\d*", re.IGNORECASE)
+"""Cells that span so much are laid out by trafilatura with an empty one for each place in each row below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,9 @@ def _fast(page: Page) -> str:
 def _quality(page: Page) -> str:
     judged = _judged(page)
     source = page.source.decode("utf-8", "replace")
-    scored = str(_trafilatura()(source, include_comments=True, include_tables=True) or "")
+    plain = source.count("<") > MANY_TAGS  # its second opinions compare each paragraph with all others
+    source = _CELL.sub(lambda cell: _SPAN.sub("", cell[0]), source)
+    scored = str(_trafilatura()(source, include_comments=True, include_tables=True, fast=plain) or "")
     return max(scored, judged.text(), _fast(page), key=judged.expected_f1)
 
 

@@ -12,6 +12,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.text.tidying import without_endless_marks
+
 SEVERAL = 0x110000
 """Stands in the table for a character that becomes several."""
 COMPOSES = 0x110001
@@ -67,6 +69,7 @@ def _expanded(
 
 
 def _fold_whole(text: str) -> str:
+    text = without_endless_marks(text)
     if not unicodedata.is_normalized("NFKC", text):
         text = unicodedata.normalize("NFKC", text)
     return text.casefold()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Protocol
 
 from tasks.text.extract import Extracted, extract
 from tasks.text.extract_config import ExtractConfig
+from tasks.text.tidying import nfc
 
 
 class PageLike(Protocol):
@@ -45,10 +45,10 @@ def extract_page(page: PageLike, config: ExtractConfig) -> Extracted:
         max_depth=config.max_depth,
     )
     return Extracted(
-        unicodedata.normalize("NFC", found.text),
-        unicodedata.normalize("NFC", found.title),
+        nfc(found.text),
+        nfc(found.title),
         found.date,
-        unicodedata.normalize("NFC", found.author),
+        nfc(found.author),
         found.language_hint,
         found.charset,
     )
@@ -57,7 +57,7 @@ def extract_page(page: PageLike, config: ExtractConfig) -> Extracted:
 def clean_text(text: str) -> str:
     """Text as documents hold it: NFC, plain line ends, no control characters or lone surrogates."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").translate(_DROPPED)
-    return unicodedata.normalize("NFC", text.encode("utf-8", "ignore").decode("utf-8")).strip()
+    return nfc(text.encode("utf-8", "ignore").decode("utf-8")).strip()
 
 
 _DROPPED = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 127, 65279, 65534, 65535])

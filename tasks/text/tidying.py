@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff\ud800-\udfff]")
 _BLANKS = re.compile(r"(?<![ \t])[ \t]++\n")
@@ -14,6 +15,37 @@ _HIGH = (
     re.compile(rb"\xed[\xa0-\xbf]"),
 )
 """What of _CONTROLS is not in _LOW, in UTF-8. Three patterns: each is searched for by its first byte."""
+
+MOST_MARKS = 48
+"""Combining marks in a row from which those after the first NEEDED_MARKS go: no writing has so many, and
+normalizing takes the square of their number."""
+NEEDED_MARKS = 30
+"""As many as Unicode's stream-safe text has in a row (UAX 15, section 13)."""
+_STEP = MOST_MARKS // 3
+_SAMPLED_RUN = re.compile(rb"[^\0]{3}")
+_RUN = re.compile(rb"[^\0]{%d,}" % MOST_MARKS)
+
+
+def nfc(text: str) -> str:
+    """Text in Unicode NFC, without endless runs of combining marks."""
+    return unicodedata.normalize("NFC", without_endless_marks(text))
+
+
+def without_endless_marks(text: str) -> str:
+    """Text whose runs of MOST_MARKS combining marks or more are cut to NEEDED_MARKS."""
+    # Three samples in a row are marks wherever so long a run is: a look at few characters clears most texts.
+    if text.isascii() or not _SAMPLED_RUN.search(_classes(text[::_STEP])):
+        return text
+    pieces, position = [], 0
+    for run in _RUN.finditer(_classes(text)):
+        pieces.append(text[position : run.start() + NEEDED_MARKS])
+        position = run.end()
+    return "".join([*pieces, text[position:]])
+
+
+def _classes(text: str) -> bytes:
+    """Each character's combining class, 0 to 254; 0 for all but marks."""
+    return bytes(map(unicodedata.combining, text))
 
 
 def tidy(text: str) -> str:
