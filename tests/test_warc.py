@@ -14,6 +14,7 @@ import zstandard
 from fastwarc.warc import ArchiveIterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from injuries import bytes_injured
 
 from tasks.web.payload import to_record
 from tasks.web.records import Fault, ReadLimits, Record
@@ -321,27 +322,6 @@ def test_damage_that_looks_like_another_compression_costs_one_record(tmp_path, m
 MUTATIONS = 1200
 
 
-def mutated(data: bytes, chance: random.Random) -> bytes:
-    """One to four small injuries: flipped, dropped, doubled or moved bytes, or a cut."""
-    out = bytearray(data)
-    for _ in range(chance.randint(1, 4)):
-        place, size = chance.randrange(len(out)), chance.choice([1, 2, 16, 300])
-        match chance.randrange(5):
-            case 0:
-                out[place : place + size] = chance.randbytes(min(size, len(out) - place))
-            case 1:
-                del out[place : place + size]
-            case 2:
-                out[place:place] = out[place : place + size]
-            case 3:
-                out[place:place] = bytes(size)
-            case _:
-                del out[place + 10 * size :]
-        if len(out) < 2:
-            break
-    return bytes(out)
-
-
 @pytest.mark.parametrize("pack", ["plain", "gzip", "zstd"])
 def test_thousands_of_mutated_warcs(tmp_path, pack):
     chance = random.Random(pack)
@@ -350,7 +330,7 @@ def test_thousands_of_mutated_warcs(tmp_path, pack):
     records = [warc_record(i, gzip.compress(page) if i % 2 else page, heads[i % 2]) for i in range(8)]
     squeeze = {"plain": bytes, "gzip": gzip.compress, "zstd": zstandard.compress}[pack]
     data = b"".join(squeeze(record) for record in records)
-    kept = sum(check_reads(tmp_path, mutated(data, chance)) for _ in range(MUTATIONS))
+    kept = sum(check_reads(tmp_path, bytes_injured(data, chance)) for _ in range(MUTATIONS))
     assert kept > MUTATIONS * 2, "most records of a file with a few injuries are whole"
 
 
@@ -358,4 +338,4 @@ def test_mutated_real_warcs(tmp_path, real_data):
     chance = random.Random(7)
     data = real_data("dolma-warc/sample-0001.warc.gz").read_bytes()
     for _ in range(60):
-        check_reads(tmp_path, mutated(data, chance))
+        check_reads(tmp_path, bytes_injured(data, chance))
