@@ -256,6 +256,7 @@ class Case:
         for key, value in (("decision", verdict.decision), ("reasons", reasons)):
             self.client.set_model_version_tag(self.name, version, registry.TAG + key, value)
             self.client.set_tag(run_id, registry.TAG + key, value)
+        self._describe(version, f"{verdict.decision}: {reasons}")
         self.client.set_tag(run_id, REGISTRATION, self.registration)
         self.client.log_dict(run_id, verdict.as_json(), f"evaluation/{DECISION}")
         if verdict.comparison:
@@ -265,6 +266,12 @@ class Case:
             plot_comparison(verdict.comparison, champion, picture)
             self.client.log_artifact(run_id, str(picture), "plots")
         self.client.set_terminated(run_id)
+
+    def _describe(self, version: str, decision: str) -> None:
+        """Put the decision before what the version's description says of the model: lists show its start."""
+        said = str(self.client.get_model_version(self.name, version).description or "")
+        about = said.rpartition("\n\n")[2]
+        self.client.update_model_version(self.name, version, f"{decision}\n\n{about}")
 
 
 def _tables(report: Mapping[str, Any], samples: list[dict[str, Any]]) -> dict[str, dict[str, list[Any]]]:

@@ -236,7 +236,11 @@ def test_a_version_says_what_it_is_made_of(world: World, gated: dict[str, dict[s
     assert kind == "pretrain"
     assert world.store.find(kind, key) is not None
     assert {("pretrain", key), ("tokenize", world.shards.key)} <= set(registry.registered_artifacts())
-    assert client.get_model_version("gated", stats["version"]).tags["modelmill.decision"] == "promoted"
+    version = client.get_model_version("gated", stats["version"])
+    assert version.tags["modelmill.decision"] == "promoted"
+    decision, about = version.description.split("\n\n")
+    assert decision.startswith("promoted: ")
+    assert about.startswith("A GPT-2 language model of ")
 
 
 def test_an_attempt_that_was_cut_off_goes_on_with_its_version(
@@ -252,6 +256,8 @@ def test_an_attempt_that_was_cut_off_goes_on_with_its_version(
     assert shards
     again = register.run_now("gated", model, report, shards, LENIENT)
     assert again.stats["version"] == gated["strong"]["version"]
+    description = registry.connect().get_model_version("gated", again.stats["version"]).description
+    assert description.count("\n\n") == 1
 
 
 def test_a_consumer_needs_nothing_of_this_project(gated: dict[str, dict[str, Any]], tmp_path: Path) -> None:
