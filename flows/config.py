@@ -75,8 +75,9 @@ class Gathering(StageConfig):
         ["pydoc:stdlib,numpy"],
         title="Sources",
         description="Where the text comes from: a path or glob, https://…/file.warc.gz, s3://…, "
-        "crawl:https://site/, hf://dataset, cc://CC-MAIN-…?files=10, pydoc:stdlib,numpy. At least one. Extract "
-        "and Clean are filled in for the sources that stand here; for pages of the web choose the mode best.",
+        "crawl:https://site/, hf://dataset, cc://CC-MAIN-…?files=10, pydoc:stdlib,numpy. At least one. "
+        "Extract and Clean are filled in for the sources that stand here; for pages of the web choose the "
+        "mode best.",
         min_length=1,
     )
     lineage: str = Field(
