@@ -1,6 +1,7 @@
 """What the fast mode's short cuts promise: less to parse, and never a part of the content lost by it."""
 
 import contextlib
+import json
 import time
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 
 from tasks.text.charset import decode
 from tasks.text.extract import extract
+from tasks.text.extract_config import Mode
 from tasks.text.extract_errors import ExtractionError
-from tasks.text.markup import MARKED, split_markup, split_utf8
+from tasks.text.markup import MARKED, split_utf8
 
 STORY = "The river rose in the night, and by the morning the lower meadows stood under water. " * 5
 CHINESE = "那天夜里河水涨了起来，到了早晨，低处的草地已经全被淹没。村里没有人记得哪一年的洪水来得这样早。" * 8
@@ -95,6 +97,64 @@ def test_what_follows_a_footer_inside_the_content_is_kept() -> None:
     assert all(each in text for each in (OUTSIDE, CHINESE))
 
 
+def test_an_article_beside_the_content_is_not_the_content() -> None:
+    aside = f"<aside><article><h2>Related</h2><p>{OUTSIDE * 8}</p></article></aside>"
+    text = fast(f"<div><h1>The flood</h1><p>{STORY}</p><p>{CHINESE}</p><p>{STORY}</p></div>{aside}")
+    assert all(each in text for each in (STORY.strip(), CHINESE))
+    assert OUTSIDE not in text
+
+
+@pytest.mark.parametrize("frame", ["{0}", "<main>{0}</main>", "<div id=app>Loading</div>{0}"])
+def test_what_is_meant_for_readers_without_scripts_is_taken_where_it_is_all(frame: str) -> None:
+    shell = f"<noscript><div><p>{STORY}</p><p>{CHINESE}</p></div></noscript>"
+    text = fast(frame.format(shell))
+    assert all(each in text for each in (STORY.strip(), CHINESE))
+
+
+@pytest.mark.parametrize("mode", ["fast", "best"])
+def test_an_article_that_only_linked_data_has_is_taken(mode: Mode) -> None:
+    stated = json.dumps({"@type": "NewsArticle", "articleBody": f"{STORY}\n&amp; <b>{CHINESE}</b>"})
+    linked = f'<script type="application/ld+json">{stated}</script>'
+    text = extract(f"<head>{linked}</head><body><div id=app></div>".encode(), mode=mode).text
+    assert all(each in text for each in (STORY.strip(), "&", CHINESE))
+    assert "<b>" not in text
+    shown = extract(
+        f"<head>{linked}</head><body><p>{OUTSIDE * 9}</p><p>{OUTSIDE * 9}</p>".encode(), mode=mode
+    )
+    assert CHINESE not in shown.text
+
+
+@pytest.mark.parametrize("mode", ["fast", "best"])
+def test_readings_beside_characters_are_not_in_the_text(mode: Mode) -> None:
+    ruby = "<ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp>字<rt>じ</rt></ruby>は難しい。"
+    html = f"<main><p>{CHINESE}</p><p>{ruby}{CHINESE}</p></main>"
+    assert "漢字は難しい。" in extract(html.encode(), mode=mode).text
+
+
+@pytest.mark.parametrize("mode", ["fast", "best"])
+def test_typesetting_is_not_in_the_text(mode: Mode) -> None:
+    said = "The dis&shy;trict coun&shy;cil met 5&nbsp;km away, and nobody from the village was there."
+    text = extract(f"<main><p>{STORY}</p><p>{said}</p><p>{STORY}</p></main>".encode(), mode=mode).text
+    assert "The district council met 5 km away" in text
+
+
+@pytest.mark.parametrize("mode", ["fast", "best"])
+@pytest.mark.parametrize("tag", ["script", "style"])
+def test_a_script_that_only_an_attribute_names_hides_nothing(mode: Mode, tag: str) -> None:
+    link = f"<p>{STORY}</p><p><a title='How to use <{tag}>'>x</a></p><p>{OUTSIDE}</p>"
+    html = f"<main>{link}<{tag}>hidden</{tag}><p>{CHINESE}</p></main>"
+    text = extract(html.encode(), mode=mode).text
+    assert all(each in text for each in (STORY.strip(), OUTSIDE, CHINESE))
+    assert "hidden" not in text
+
+
+@pytest.mark.parametrize("mode", ["fast", "best"])
+def test_lines_of_code_stay_lines(mode: Mode) -> None:
+    code = "<pre><code><div>if x:</div><div>    return 1</div></code></pre>"
+    html = f"<main><p>{STORY}</p>{code}<p>{STORY}</p></main>"
+    assert "if x:\n    return 1" in extract(html.encode(), mode=mode).text
+
+
 WILD = """<main>|</main>|<MAIN|</MAIN>|<main/>|<div>|</div>|<p>|</p>|<b>|</b>|<i title="<main>">|</i>|<script>
 <p title='</main>'>|<!-- <main> -->|<script>'</main>'</script>|<footer>|</footer>""".replace("\n", "|").split(
     "|"
@@ -114,7 +174,7 @@ def test_a_whole_main_element_survives_any_neighbours(before: list[str], after: 
 
 @given(SOUP, st.lists(st.sampled_from([*WILD, "<h1>", "<meta x>", "<svg></svg>", "<time>"])))
 def test_marks_stand_where_they_say(soup: str, tags: list[str]) -> None:
-    markup = split_markup(soup.join(tags))
+    markup = split_utf8(soup.join(tags).encode())
     assert markup.source.decode() == markup.page
     for name in MARKED:
         for start in markup.marks[name]:
@@ -123,7 +183,7 @@ def test_marks_stand_where_they_say(soup: str, tags: list[str]) -> None:
 
 def test_scripts_of_any_case_end_where_they_end() -> None:
     page = f"<SCRIPT>1</SCRIPT><p>{STORY}</p><script>2</script><STYLE>3</style><p>{CHINESE}</p>"
-    left = split_markup(page).page
+    left = split_utf8(page.encode()).page
     assert all(each in left for each in (STORY, CHINESE))
     assert not any(digit in left for digit in "123")
 

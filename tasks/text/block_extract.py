@@ -22,7 +22,7 @@ FLOOR = 0.2
 """Blocks less likely than this are never kept: a page may have no main content at all."""
 NEGLIGIBLE = 0.03
 ROW_LEVELS = 6
-"""Elements between a cell's text and its table row that are looked through."""
+"""Elements between a text and its table row, or the preformatted text it is in, that are looked through."""
 LIST_TAGS = [TAG_IDS[tag] for tag in ("li", "dt", "dd", "option")]
 
 
@@ -84,13 +84,16 @@ def _refuse_others(names: list[str], trees: Trees) -> None:
 
 
 def join_blocks(blocks: Blocks, kept: NDArray[np.bool_]) -> str:
-    """Kept blocks as text: cells of a row side by side, list entries below each other, else an empty line."""
-    rows = _table_rows(blocks)
+    """Kept blocks as text: cells of a row side by side, list entries and lines of code below each other,
+    else with an empty line between."""
+    rows, verbatim = _around(blocks, "tr"), _around(blocks, "pre")
     lists = np.where(np.isin(blocks.tag[blocks.holder], LIST_TAGS), blocks.parent[blocks.holder], -1)
     parts: list[str] = []
     last = -1
     for block in np.flatnonzero(kept).tolist():
-        if last >= 0:
+        if last >= 0 and verbatim[block] and verbatim[block] == verbatim[last]:
+            parts.append("\n")
+        elif last >= 0:
             parts.append(_between(rows, lists, blocks, last, block))
         parts.append(blocks.texts[block])
         last = block
@@ -105,11 +108,11 @@ def _between(rows: NDArray[np.int32], lists: NDArray[np.int32], blocks: Blocks, 
     return "\n" if lists[one] >= 0 and lists[one] == lists[two] else "\n\n"
 
 
-def _table_rows(blocks: Blocks) -> NDArray[np.int32]:
-    """For each block the number of the table row it is in; 0 for none."""
+def _around(blocks: Blocks, tag: str) -> NDArray[np.int32]:
+    """For each block the number of the innermost element of a kind, such as a table's row; 0 for none."""
     at = blocks.holder
     rows = np.zeros(len(at), np.int32)
     for _ in range(ROW_LEVELS):
-        rows = np.where((rows == 0) & (blocks.tag[at] == TAG_IDS["tr"]), at, rows)
+        rows = np.where((rows == 0) & (blocks.tag[at] == TAG_IDS[tag]), at, rows)
         at = blocks.parent[at]
     return rows

@@ -33,7 +33,7 @@ noscript ol option p search section summary table tbody td tfoot th thead tr ul
 """
 _SKIPPED = """
 script style template svg math iframe object canvas head select datalist textarea audio video map
-noframes embed
+noframes embed rt rp
 """
 _TAGS = """
 html body div section article main aside header footer nav form p h1 h2 h3 h4 h5 h6 ul ol li dl dt dd

@@ -18,7 +18,7 @@ from tasks.text.charset import CONTROL_SAMPLE, as_utf8, decode_other, refuse_con
 from tasks.text.extract_config import ExtractConfig, Mode
 from tasks.text.extract_errors import ExtractionError
 from tasks.text.extract_guards import is_plain_text, refuse_deep_nesting, refuse_other_formats
-from tasks.text.main_text import main_text
+from tasks.text.main_text import SHORT, main_text
 from tasks.text.markup import Markup, split_utf8
 from tasks.text.metadata import Metadata, read_metadata
 from tasks.text.model_errors import WeightsError
@@ -100,6 +100,8 @@ def _read(source: bytes, codec: str, url: str, mode: Mode, max_depth: int) -> Ex
         stated = read_statements(markup)
         about = read_metadata(markup, stated, url)
         text = tidy(_MODES[mode](Page(page, markup, stated, about)))
+        if len(text.encode()) < SHORT <= len((article := tidy(stated.article())).encode()):
+            text = article  # a script builds the page from what is stated
     except (ExtractionError, WeightsError, MemoryError):
         raise
     except Exception as error:

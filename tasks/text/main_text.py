@@ -23,12 +23,18 @@ FOOT = 0.6
 ASIDE = (
     *("nav", "aside", "footer", "button", "select", "noscript", "dialog", "template", "[hidden]"),
     *("[role=navigation]", "[role=complementary]", "[role=dialog]", "[aria-hidden=true]"),
+    *("rt", "rp"),
 )
-"""Selectors of what is not content wherever it stands."""
+"""Selectors of what is not content wherever it stands. What a style hides may be content: scripts open tabs
+and lists, and without what they show the texts agree no better with the gold ones."""
 _BOXED = b' class="sidebar"'
 _BOX = re.compile(r'<(?:div|aside) class="sidebar"(?=[^<>]*>\s*<div class="titlepage")')
 """A box of text as DocBook's stylesheets write it: its class says sidebar, and means no page's side."""
 
+_NOSCRIPT = re.compile(rb"</?noscript\b[^<>]*+>", re.IGNORECASE)
+"""Tags around what is for readers without scripts: all there is, where a script would build the page."""
+_BESIDE = (b"aside", b"footer", b"nav")
+"""Elements in which an article is not the page's."""
 MANY_OPTIONS = 1000
 """Entries of a page's selection lists from which they are taken out before it is parsed: the parser looks at
 all of a list's for each new one."""
@@ -48,7 +54,10 @@ def main_text(markup: Markup) -> str:
             text = _taken(source[slice(*span)])
             if len(text.encode()) >= SHORT:
                 return text
-    return _judged(_body(source))
+    text = _judged(_body(source))
+    if len(text.encode()) < SHORT and b"<noscript" in source:
+        return max(text, _judged(_NOSCRIPT.sub(b" ", _body(source))), key=len)
+    return text
 
 
 def _element(markup: Markup, name: bytes, within: Span) -> Span | None:
@@ -67,9 +76,17 @@ def _element(markup: Markup, name: bytes, within: Span) -> Span | None:
 
 
 def _only(markup: Markup, name: bytes, within: Span) -> Span | None:
-    """As _element, where there is no second one."""
+    """As _element, where there is no second one, and where it does not stand beside the content."""
     several = sum(within[0] <= start < within[1] for start in markup.marks[b"<%s" % name]) > 1
-    return None if several else _element(markup, name, within)
+    found = None if several else _element(markup, name, within)
+    return None if found and _is_beside(markup.source, found[0]) else found
+
+
+def _is_beside(source: bytes, place: int) -> bool:
+    """Whether the last element of _BESIDE that begins before here has not ended."""
+    return any(
+        source.rfind(b"<%s" % name, 0, place) > source.rfind(b"</%s>" % name, 0, place) for name in _BESIDE
+    )
 
 
 def _body(source: bytes) -> bytes:

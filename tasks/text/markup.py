@@ -17,6 +17,8 @@ _START = re.compile(
     rb"|(?:[mM](?:[eE][tT][aA]|[aA][iI][nN])|[hH]1|[tT][iI][mM][eE]|[aA][rR][tT][iI][cC][lL][eE])(?=[\s/>]))"
 )
 MARKED = (b"<article", b"<h1", b"<main", b"<meta", b"<time")
+NEARBY = 2000
+"""Bytes before a tag in which one that it stands in begins."""
 _ENDS = {b"<!--": b"-->", b"<script": b"</script", b"<style": b"</style", b"<svg": b"</svg"}
 
 
@@ -36,11 +38,6 @@ class Markup:
     def text_at(self, position: int, size: int) -> str:
         """So many bytes of the source from a position on, as text; characters cut in two are left out."""
         return self.source[position : position + size].decode("utf-8", "ignore")
-
-
-def split_markup(page: str) -> Markup:
-    """Cut scripts, styles, drawings and comments out of a page's source; see split_utf8."""
-    return split_utf8(page.encode("utf-8", "replace"))
 
 
 def split_utf8(page: bytes) -> Markup:
@@ -63,6 +60,8 @@ def split_utf8(page: bytes) -> Markup:
         if name in marks:
             marks[name].append(begin - removed)
             continue
+        if name in (b"<script", b"<style") and _is_inside(page, begin):
+            continue
         stop = _after(page, start, _ENDS[name] if name == opening else _ENDS[name].upper(), absent)
         if stop < 0:
             continue
@@ -75,6 +74,12 @@ def split_utf8(page: bytes) -> Markup:
     kept.append(page[position:])
     source = b" ".join(kept)
     return Markup(source.decode("utf-8"), tuple(linked), source, marks)
+
+
+def _is_inside(page: bytes, place: int) -> bool:
+    """Whether a tag here would stand within another, as in the title "How to use <script>" of a link."""
+    near = max(0, place - NEARBY)
+    return page.rfind(b"<", near, place) > page.rfind(b">", near, place)
 
 
 def _after(page: bytes, start: int, end: bytes, absent: set[bytes]) -> int:

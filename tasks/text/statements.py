@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -55,6 +56,11 @@ class Statements:
         types = [str(thing.get("@type", "")) for thing in self.linked]
         said = " ".join([*types, self.metas.get("og:type", "")]).lower()
         return tuple(any(name in said for name in names) for names in KINDS)
+
+    def article(self) -> str:
+        """The longest text of an article in the JSON-LD, markup removed; empty if there is none."""
+        bodies = [body for thing in self.linked if isinstance(body := thing.get("articleBody"), str)]
+        return _TAG.sub(" ", html.unescape(max(bodies, key=len, default="")))
 
     def bodies(self) -> str:
         """The texts and descriptions in the JSON-LD, markup and line ends removed."""

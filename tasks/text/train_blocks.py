@@ -34,7 +34,7 @@ from tasks.text.block_model import WEIGHTS, BlockModel, Trees, choose
 from tasks.text.block_tokens import Words
 from tasks.text.blocks import Blocks, read_blocks
 from tasks.text.charset import decode
-from tasks.text.markup import split_markup
+from tasks.text.markup import split_utf8
 from tasks.text.metadata import read_metadata
 from tasks.text.statements import read_statements
 from tasks.text.train_trees import SECOND, SETTINGS, export, fit_trees, sample
@@ -104,7 +104,7 @@ def read_gold(path: Path) -> dict[str, tuple[str, str]]:
 
 def read_example(url: str, html: bytes, charset: str, kind: str, gold: str, dealing: int = 0) -> Example:
     """Cut a page into blocks and label them."""
-    markup = split_markup(decode(html, charset)[0])
+    markup = split_utf8(decode(html, charset)[0].encode("utf-8", "replace"))
     stated = read_statements(markup)
     hints = Hints(read_metadata(markup, stated, url).title, stated.kinds(), stated.bodies())
     blocks = read_blocks(markup.page)
