@@ -73,7 +73,7 @@ def _service(name: str, command: list[str], options: StackOptions, mark: str, **
 
 
 def _prefect(options: StackOptions, mark: str) -> Service:
-    command = [sys.executable, "-m", "prefect", "server", "start"]
+    command = [sys.executable, "-m", "flows.prefect_server", "server", "start"]
     command += ["--host", options.host, "--port", str(options.prefect_port)]
     return _service("prefect", command, options, mark, ready=lambda: answers(f"{options.prefect_api}/health"))
 

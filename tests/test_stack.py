@@ -171,7 +171,7 @@ def test_a_second_up_elsewhere_is_told_who_has_the_port(running_stack: Any, tmp_
     words = " ".join(done.stderr.split())
     assert done.returncode == 1
     assert f"Port {port} is taken by" in words
-    assert "prefect server start" in words
+    assert "prefect_server server start" in words
     assert "--prefect-port" in words
 
 
