@@ -50,7 +50,11 @@ class TryAgainWhenBusy:
             if not busy:
                 await send(message)
 
-        await self.app(dict(scope), _from_start(body, receive), unless_busy)
+        try:
+            await self.app(dict(scope), _from_start(body, receive), unless_busy)
+        except Exception:
+            if not busy:  # else it is what the 503 was for: the application raises it after its answer
+                raise
         return not busy
 
 
