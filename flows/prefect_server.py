@@ -8,6 +8,7 @@ error". Here the server itself tries again, as its clients would.
 from __future__ import annotations
 
 import asyncio
+import random
 import runpy
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -17,8 +18,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
-WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Before each further try; Prefect rolls a refused request's transaction back, so that it can be repeated."""
+WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 1.6)
+"""Before each further try, give or take half. Prefect rolls a refused request's transaction back, so that it
+can be repeated."""
 BUSY = 503
 
 
@@ -37,7 +39,7 @@ class TryAgainWhenBusy:
         for wait in WAITS_S:
             if await self._answered(scope, body, receive, send):
                 return
-            await asyncio.sleep(wait)
+            await asyncio.sleep(wait * random.uniform(0.5, 1.5))
         await self.app(scope, _from_start(body, receive), send)
 
     async def _answered(self, scope: Message, body: bytes, receive: Receive, send: Send) -> bool:
