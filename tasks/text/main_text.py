@@ -23,10 +23,11 @@ FOOT = 0.6
 ASIDE = (
     *("nav", "aside", "footer", "button", "select", "noscript", "dialog", "template", "[hidden]"),
     *("[role=navigation]", "[role=complementary]", "[role=dialog]", "[aria-hidden=true]"),
-    *("rt", "rp"),
 )
 """Selectors of what is not content wherever it stands. What a style hides may be content: scripts open tabs
 and lists, and without what they show the texts agree no better with the gold ones."""
+RUBY = ("rt", "rp")
+"""Selectors of readings beside characters."""
 _BOXED = b' class="sidebar"'
 _BOX = re.compile(r'<(?:div|aside) class="sidebar"(?=[^<>]*>\s*<div class="titlepage")')
 """A box of text as DocBook's stylesheets write it: its class says sidebar, and means no page's side."""
@@ -35,6 +36,8 @@ _NOSCRIPT = re.compile(rb"</?noscript\b[^<>]*+>", re.IGNORECASE)
 """Tags around what is for readers without scripts: all there is, where a script would build the page."""
 _BESIDE = (b"aside", b"footer", b"nav")
 """Elements in which an article is not the page's."""
+BESIDE_NEARBY = 4000
+"""Bytes before an article in which such an element begins."""
 MANY_OPTIONS = 1000
 """Entries of a page's selection lists from which they are taken out before it is parsed: the parser looks at
 all of a list's for each new one."""
@@ -84,9 +87,8 @@ def _only(markup: Markup, name: bytes, within: Span) -> Span | None:
 
 def _is_beside(source: bytes, place: int) -> bool:
     """Whether the last element of _BESIDE that begins before here has not ended."""
-    return any(
-        source.rfind(b"<%s" % name, 0, place) > source.rfind(b"</%s>" % name, 0, place) for name in _BESIDE
-    )
+    near = source[max(0, place - BESIDE_NEARBY) : place]
+    return any(near.rfind(b"<%s" % name) > near.rfind(b"</%s>" % name) for name in _BESIDE)
 
 
 def _body(source: bytes) -> bytes:
@@ -107,23 +109,27 @@ def _is_tag(source: bytes, start: int) -> bool:
 
 def _taken(source: bytes) -> str:
     """All text but that of ASIDE."""
-    return _text(source.decode("utf-8"), judged=False)
+    return _text(source.decode("utf-8"), (*ASIDE, *RUBY) if b"<ruby" in source else ASIDE)
 
 
 def _judged(source: bytes) -> str:
     """The text that resiliparse's rules take for the main content."""
     html = source.decode("utf-8")
-    return _text(_BOX.sub("<div", html) if _BOXED in source else html, judged=True)
+    return _text(_BOX.sub("<div", html) if _BOXED in source else html)
 
 
-def _text(html: str, *, judged: bool) -> str:
+def _text(html: str, skipped: tuple[str, ...] = ()) -> str:
+    """The text of a page without some elements, or, where none are named, what is judged to be content."""
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
     if html.count("<option") > MANY_OPTIONS:
         html = _OPTION.sub(" ", html)
-    tree, skipped = HTMLTree.parse(html), None if judged else ASIDE
     found = extract_plain_text(
-        tree, main_content=judged, alt_texts=False, list_bullets=False, skip_elements=skipped
+        HTMLTree.parse(html),
+        main_content=not skipped,
+        alt_texts=False,
+        list_bullets=False,
+        skip_elements=skipped or None,
     )
     return str(found)
