@@ -314,6 +314,13 @@ def test_any_bytes_between_records_cost_at_most_their_neighbours(tmp_path_factor
     assert check_reads(tmp_path_factory.getbasetemp(), b"".join(pieces)) >= 2
 
 
+def test_starts_of_records_without_end_are_read_in_proportion(tmp_path):
+    started = time.process_time()
+    found = read_bytes(tmp_path, warc_record(0) + b"WARC/1.0\r\n" * 30_000 + b"\r\n\r\n" + warc_record(1))
+    assert time.process_time() - started < 8, "half a minute if the rest is searched from each of them"
+    assert {"0", "1"} <= set(said(found))
+
+
 @pytest.mark.parametrize("magic", [b"\x28\xb5\x2f\xfd", b"\x1f\x8b\x08"])
 def test_damage_that_looks_like_another_compression_costs_one_record(tmp_path, magic):
     assert check_reads(tmp_path, magic + b"".join(warc_record(i) for i in range(4))) == 3

@@ -120,6 +120,7 @@ class _FrameReader:
         self._position = 0  # of the buffer's first byte in the decompressed stream
         self._ended = False
         self._idle_from = 0  # stream position of the last whole record's end
+        self._blankless = 0  # no blank line ends before here: what looks like many records is searched once
         self.broken = False
         """Whether the frame was left before its end."""
 
@@ -185,12 +186,13 @@ class _FrameReader:
 
     def _head(self) -> int | None:
         """Length of the header block with the blank line that ends it, or None where there is none."""
-        size = 0
+        size = max(0, self._blankless - self._position)
         while True:
             found = _HEADER_END.search(self._buffer, max(0, size - 4))
             if found:
                 return found.end()
             size = len(self._buffer)
+            self._blankless = self._position + size
             if size > self._limits.header_bytes or len(self._fill(size + 1)) == size:
                 return None
 
