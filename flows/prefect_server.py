@@ -36,6 +36,8 @@ class TryAgainWhenBusy:
             await self.app(scope, receive, send)
             return
         body = await _body(receive)
+        if body is None:
+            return
         for wait in WAITS_S:
             if await self._answered(scope, body, receive, send):
                 return
@@ -60,10 +62,13 @@ class TryAgainWhenBusy:
         return not busy
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive) -> bytes | None:
+    """The whole body; None where the client has gone in the middle of it."""
     pieces, more = [], True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         pieces.append(message.get("body", b""))
         more = message.get("more_body", False)
     return b"".join(pieces)

@@ -26,12 +26,12 @@ class Server:
             raise ConnectionError("database is locked")  # as Prefect's application does after its answer
 
 
-def ask(server: Server, method: str = "POST") -> list[dict[str, Any]]:
+LAST_PIECE = {"type": "http.request", "body": b"cd", "more_body": False}
+
+
+def ask(server: Server, method: str = "POST", last: Message = LAST_PIECE) -> list[dict[str, Any]]:
     """Send a request in two pieces; gives what comes back."""
-    pieces = [
-        {"type": "http.request", "body": b"ab", "more_body": True},
-        {"type": "http.request", "body": b"cd", "more_body": False},
-    ]
+    pieces = [{"type": "http.request", "body": b"ab", "more_body": True}, last]
     sent: list[dict[str, Any]] = []
 
     async def receive() -> Message:
@@ -67,3 +67,9 @@ def test_what_only_reads_goes_straight_through() -> None:
     server = Server(1)
     assert ask(server, "GET")[0]["status"] == 503
     assert server.asked == 1
+
+
+def test_a_request_whose_client_went_away_in_the_middle_is_not_acted_upon() -> None:
+    server = Server(0)
+    assert ask(server, last={"type": "http.disconnect"}) == []
+    assert server.asked == 0
