@@ -162,7 +162,7 @@ def listener(run: StageRun, config: TrainConfig, curve: CurveLogger) -> Callable
             curve.log(step, pace)
         elif text := sentence(event):
             run.log.info("%s", text)
-            if kind == "plan":
+            if kind in {"plan", "resumed"}:
                 run.progress.note(text)
 
     return hear

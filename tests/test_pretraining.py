@@ -29,6 +29,7 @@ from tasks.gpt.errors import TrainingError
 from tasks.gpt.export import save_hf
 from tasks.gpt.model import GPT, GPTConfig
 from tasks.pretraining import flatten, pretrain
+from tasks.progress import listening
 from tasks.tokens import packing
 from tasks.tokens.errors import ChangedDataError, TooLittleTextError
 from tasks.train_process import TokenBatches, open_tokens
@@ -199,10 +200,13 @@ def test_killed_with_its_whole_tree_it_ends_with_the_same_bytes(
         time.sleep(0.02)
     process.kill()
     process.wait()
-    again = pretrain.run_now(*inputs, CONFIG)
+    notes: list[str] = []
+    with listening(lambda event: notes.append(event.detail.get("text", ""))):
+        again = pretrain.run_now(*inputs, CONFIG)
     assert again.key == straight.key
     assert again.digest == straight.digest
     assert '"resumed"' in (open_store().open(again) / "environment.json").read_text()
+    assert any(note.startswith("going on from the checkpoint of step ") for note in notes)
 
 
 def newest_step(home: Path) -> int:
