@@ -168,10 +168,10 @@ class _FrameReader:
             return Fault(
                 url, offset, "truncated", f"{available - head} of {length} bytes of content are there"
             )
-        block = bytes(self._buffer[head:end])
         if not self._ends_cleanly(end):
             self._resync(head)
             return Fault(url, offset, "wrong_length", f"the content does not end after {length} bytes")
+        block = bytes(self._buffer[head:end])  # copied only where the length holds
         self._drop(end)
         self._idle_from = self._position
         return WarcRecord(offset, headers, block)
