@@ -6,6 +6,7 @@ A rule is ``url ADDRESS`` (that page, whether written as given or in its canonic
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -14,6 +15,9 @@ import pyarrow.compute as pc
 from tasks.web.urls import canonical_url, host_of
 
 REASON = "taken_down"
+_WHOLE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+_NOT_IN_HOSTS = re.compile(r"[\s/?#@\\]|^[^:]*:[^:]*$")
+"""One colon stands before a port, more of them in an address of IPv6."""
 
 
 class TakedownError(ValueError):
@@ -23,16 +27,28 @@ class TakedownError(ValueError):
 def rule(kind: str, value: str) -> str:
     """The rule for an address or a host as a person writes it.
 
-    Raises TakedownError where the value cannot be one.
+    Raises TakedownError, with what would be right, where the value cannot be one.
     """
     value = value.strip()
     if kind == "domain":
-        value = (host_of(value) if "://" in value else value).lower().strip(".")
-        if not value or "/" in value or " " in value:
-            raise TakedownError("a domain is a host's name such as example.org, without a path")
-    elif not value or any(c.isspace() for c in value):
-        raise TakedownError("an address is one page's, such as https://example.org/page, without spaces")
-    return f"{kind} {value}"
+        return f"domain {_host(value)}"
+    if not _WHOLE.fullmatch(value):
+        raise TakedownError(
+            f"{value!r} is no whole address: wanted is one page's, with its scheme and without spaces, such "
+            "as https://example.org/page"
+        )
+    return f"url {value}"
+
+
+def _host(value: str) -> str:
+    host = value.lower().strip(".")
+    if host and not _NOT_IN_HOSTS.search(host):
+        return host
+    named = host_of(value if "://" in value else f"//{value}")
+    if not named or _NOT_IN_HOSTS.search(named):
+        raise TakedownError(f"{value!r} is no host: a domain is a host's name alone, such as example.org")
+    whole = f", or --url {value}" if _WHOLE.fullmatch(value) else ""
+    raise TakedownError(f"{value!r} is more than a host: did you mean --domain {named}{whole}?")
 
 
 def match(urls: pa.ChunkedArray, domains: pa.ChunkedArray, wanted: str) -> pa.ChunkedArray:
@@ -47,3 +63,15 @@ def match(urls: pa.ChunkedArray, domains: pa.ChunkedArray, wanted: str) -> pa.Ch
 def hits(urls: pa.ChunkedArray, domains: pa.ChunkedArray, rules: Sequence[str]) -> list[str]:
     """Those of the rules that mean at least one of the rows, in their order."""
     return [wanted for wanted in rules if pc.any(match(urls, domains, wanted)).as_py()]
+
+
+def overlapping(wanted: str, rules: Sequence[str]) -> list[str]:
+    """Those of the rules that mean some of the pages that ``wanted`` means, in their order."""
+    return [other for other in rules if _means(other, wanted) or _means(wanted, other)]
+
+
+def _means(wanted: str, other: str) -> bool:
+    """Whether a rule means the page, or the host itself, that another one names."""
+    kind, _, value = other.partition(" ")
+    url, host = (value, host_of(value)) if kind == "url" else ("", value)
+    return bool(hits(pa.chunked_array([pa.array([url])]), pa.chunked_array([pa.array([host])]), [wanted]))
