@@ -172,11 +172,18 @@ def forget(
     url: Annotated[str, typer.Option("--url", help="One page's address.")] = "",
     domain: Annotated[str, typer.Option("--domain", help="A host, and all hosts below it.")] = "",
     reason: Reason = "by hand",
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take it off the list again.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="What is on the list, and since when.")] = False,
 ) -> None:
     """Put a page or a domain on the takedown list, and name the registered versions trained on it."""
-    from flows.commands.tracing import forget_command
+    from flows.commands.forget import forget_command, list_command
 
-    forget_command(console, url=url, domain=domain, reason=reason)
+    if show:
+        if url or domain or withdraw:
+            raise typer.BadParameter("--list stands alone")
+        list_command(console)
+    else:
+        forget_command(console, url=url, domain=domain, reason=reason, withdraw=withdraw)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from rich.tree import Tree
 
 from flows.funnel import Step
 from flows.tracing import Fate
+from storage import takedowns
 from storage.artifacts import Artifact
 from storage.store import Damage, Store
 from tasks.journal import Entry
@@ -240,6 +241,17 @@ def _fate(fate: Fate) -> tuple[str, str]:
         else ""
     )
     return "[red]dropped[/]", f"{fate.reason}{limit} {fate.detail}".strip()
+
+
+def takedown_table(entries: Iterable[takedowns.Entry], title: str) -> Table:
+    """What was put on the takedown list or withdrawn from it, a row each."""
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    for name in ("what", "", "when", "reason"):
+        table.add_column(name, overflow="fold")
+    for entry in entries:
+        done = Text("withdrawn", style="yellow") if entry.withdrawn else Text("taken down")
+        table.add_row(Text(entry.rule), done, entry.at, Text(entry.reason))
+    return table
 
 
 def damage_table(damages: Iterable[tuple[Artifact, Damage]]) -> Table:

@@ -363,3 +363,10 @@ def test_a_page_that_was_taken_down_is_in_nothing_that_the_next_run_makes(home: 
     assert found == [("take_down", "dropped", "taken_down")]
     again = run(config())
     assert set(again.values()) == {"cached"}
+    command("forget", "--withdraw", "--url", url)
+    withdrawn = run(config())
+    assert set(withdrawn.values()) == {"cached"}
+    assert "take_down" not in withdrawn
+    entries = entries_of(store, next(run_notes(store, "chained")))
+    [shards] = [entry.artifact for entry in entries if entry.stage == "tokenize" and entry.artifact]
+    assert [fate.outcome for fate in fates(store, [shards], "url", url)] == ["tokens"], "the page is back"

@@ -1,5 +1,6 @@
 """What was taken down is left out by the next run, and costs only the parts that held it."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from storage.artifacts import Artifact, Parent, Recipe
 from storage.documents import PartWriter, read_rows
 from storage.schemas import DOCUMENTS, SIGNATURES
 from storage.store import Draft, open_store
-from storage.takedowns import take_down, taken_down
+from storage.takedowns import in_force, log, take_down, taken_down, withdraw
 from storage.token_shards import write_shard
 from tasks.ingest import ingest
 from tasks.planning import Plan, planning
@@ -112,6 +113,29 @@ def test_only_the_part_that_held_it_is_made_again(parts: list[Artifact]) -> None
     assert all("b.example" not in row["excerpt"] for row in rejects)
 
 
+def test_what_is_withdrawn_comes_back_from_the_store_and_the_log_keeps_it(parts: list[Artifact]) -> None:
+    store, config = open_store(), check(SETTINGS)
+    assert not withdraw(store, "domain b.example", "never was on it")
+    take_down(store, "domain b.example", "asked to")
+    assert withdraw(store, "domain b.example", "the wrong one")
+    assert not withdraw(store, "domain b.example", "twice")
+    assert taken_down(store) == []
+    assert without_taken_down(config, parts, ["first", "second"]) == parts, "nothing is made again"
+    assert take_down(store, "domain b.example", "asked to again")
+    assert taken_down(store) == ["domain b.example"]
+    assert [(entry.reason, entry.withdrawn) for entry in log(store)] == [
+        ("asked to", False), ("the wrong one", True), ("asked to again", False)
+    ]  # fmt: skip
+    assert [entry.reason for entry in in_force(store)] == ["asked to again"]
+
+
+def test_a_list_of_before_there_was_a_log_is_honoured(home: Path) -> None:
+    store, entry = open_store(), {"rule": "url apt", "reason": "old", "at": "2026-01-01T00:00:00+00:00"}
+    store.write_note(f"takedowns/{hashlib.sha256(b'url apt').hexdigest()[:32]}", entry)
+    assert taken_down(store) == ["url apt"]
+    assert "no longer" in forget("--withdraw", "--url", "apt"), "though it would not be put there any more"
+
+
 def made(kind: str, work: Callable[[Path], None]) -> Artifact:
     def run(draft: Draft) -> dict[str, Any]:
         work(draft.path)
@@ -198,3 +222,26 @@ def test_the_command_says_what_it_did_and_what_is_wrong(home: Path) -> None:
     assert "No registered version was trained on it." in said
     assert "already" in forget("--domain", "B.example")
     assert "TakedownError" in forget("--domain", "b.example", "--url", "https://b.example/")
+
+
+def test_the_command_lists_and_withdraws(home: Path) -> None:
+    assert forget("--list") == "Nothing is on the takedown list.\n"
+    assert "nothing is on it" in forget("--withdraw", "--domain", "b.example")
+    forget("--domain", "b.example", "--reason", "a [letter] came")
+    forget("--url", "https://b.example/1")
+    listed = forget("--list")
+    assert "a [letter] came" in listed
+    assert "domain b.example" in listed
+    assert "url https://b.example/1" in listed
+    assert "withdrawn" not in listed
+    refused = forget("--withdraw", "--domain", "example")
+    assert "on it are: domain b.example, url https://b.example/1" in refused
+    said = forget("--withdraw", "--domain", "b.example", "--reason", "mistaken")
+    assert "domain b.example is no longer on the takedown list" in said
+    assert "still on the list: url https://b.example/1" in said
+    kept, _, log = forget("--list").partition("What was done to it")
+    assert "domain b.example" not in kept
+    assert "url https://b.example/1" in kept
+    assert "mistaken" in log
+    assert log.count("domain b.example") == 2
+    assert forget("--list", "--withdraw") == "SystemExit(2)"

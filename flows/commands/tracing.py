@@ -66,37 +66,6 @@ def why_command(console: Console, url: str, name: str, *, as_json: bool) -> None
     )
 
 
-def forget_command(console: Console, *, url: str, domain: str, reason: str) -> None:
-    """Put a page or a domain on the takedown list and name the versions that were trained on it.
-
-    Raises TakedownError where the value is no address or no host, or not exactly one of the two is given.
-    """
-    prepare()
-    from flows.takedowns import trained_on
-    from storage.takedowns import take_down
-    from tasks.web.takedown import TakedownError, rule
-
-    if bool(url) == bool(domain):
-        raise TakedownError("give either --url or --domain")
-    wanted = rule("url", url) if url else rule("domain", domain)
-    store = open_store()
-    new = take_down(store, wanted, reason)
-    console.print(
-        f"{wanted} is {'now' if new else 'already'} on the takedown list; the next run leaves it out."
-    )
-    found = list(trained_on(store, wanted))
-    for version in found:
-        names = "".join(f" @{alias}" for alias in version.aliases)
-        console.print(
-            f"  {version.model}{names} was trained on it: {version.documents:,} "
-            f"document{'s' * (version.documents != 1)}, {version.tokens:,} tokens",
-            highlight=False,
-            soft_wrap=True,
-        )
-    if not found:
-        console.print("No registered version was trained on it.")
-
-
 def _print(console: Console, found: list[Fate], value: str, *, as_json: bool) -> None:
     if as_json:
         console.print_json(json.dumps([fate.as_dict() for fate in found]))

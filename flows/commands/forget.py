@@ -1,0 +1,80 @@
+"""``modelmill forget``: the takedown list is added to, shown, and withdrawn from."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from flows import show
+from flows.environment import prepare
+from flows.takedowns import trained_on
+from storage import takedowns
+from storage.store import Store, open_store
+from tasks.web.takedown import TakedownError, overlapping, rule
+
+
+def forget_command(console: Console, *, url: str, domain: str, reason: str, withdraw: bool) -> None:
+    """Put a page or a domain on the takedown list, or take it off again, and say what follows.
+
+    Raises TakedownError where the value is no address or no host, where not exactly one of the two is given,
+    or where what is to be withdrawn is not on the list.
+    """
+    prepare()
+    if bool(url) == bool(domain):
+        raise TakedownError("give either --url or --domain")
+    store, kind, value = open_store(), "url" if url else "domain", url or domain
+    if withdraw:
+        _withdraw(console, store, kind, value, reason)
+    else:
+        _take_down(console, store, rule(kind, value), reason)
+
+
+def list_command(console: Console) -> None:
+    """Print the rules in force and, where any was withdrawn, all that was ever done to the list."""
+    prepare()
+    store = open_store()
+    rules, log = takedowns.in_force(store), takedowns.log(store)
+    if rules:
+        console.print(show.takedown_table(rules, "On the takedown list"))
+    else:
+        console.print("Nothing is on the takedown list.")
+    if any(entry.withdrawn for entry in log):
+        console.print()
+        console.print(show.takedown_table(log, "What was done to it"))
+
+
+def _take_down(console: Console, store: Store, wanted: str, reason: str) -> None:
+    new = takedowns.take_down(store, wanted, reason)
+    _say(
+        console,
+        f"{wanted} is {'now' if new else 'already'} on the takedown list; the next run leaves it out.",
+    )
+    found = list(trained_on(store, wanted))
+    for version in found:
+        names = "".join(f" @{alias}" for alias in version.aliases)
+        _say(
+            console,
+            f"  {version.model}{names} was trained on it: {version.documents:,} "
+            f"document{'s' * (version.documents != 1)}, {version.tokens:,} tokens",
+        )
+    if not found:
+        _say(console, "No registered version was trained on it.")
+
+
+def _withdraw(console: Console, store: Store, kind: str, value: str, reason: str) -> None:
+    rules = takedowns.taken_down(store)
+    as_given = f"{kind} {value.strip()}"
+    wanted = as_given if as_given in rules else rule(kind, value)
+    if not takedowns.withdraw(store, wanted, reason):
+        there = f"on it are: {', '.join(rules)}" if rules else "nothing is on it"
+        raise TakedownError(f"{wanted} is not on the takedown list; {there}.")
+    _say(
+        console,
+        f"{wanted} is no longer on the takedown list; the next run brings its pages back, from the store "
+        "where they still are in it. The list's log keeps both entries.",
+    )
+    if rest := overlapping(wanted, takedowns.taken_down(store)):
+        _say(console, f"Some of its pages stay left out, by what is still on the list: {', '.join(rest)}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
