@@ -56,8 +56,15 @@ def _contents(store: Store, cleaned: Iterable[tuple[str, str]]) -> Contents:
     """What was read for cleaned parts; of one whose documents are gone from the store, the part's own key."""
     found = set()
     for kind, key in cleaned:
-        part = store.find(kind, key)
-        parents = part.parents if part is not None else ()
-        documents = store.find(parents[0].kind, parents[0].key) if parents else None
+        documents = _parent(store, store.find(kind, key))
+        if documents is not None and documents.kind == "take_down":  # what was read is what it was made from
+            documents = _parent(store, documents)
         found.add(key if documents is None else digest_json(documents.recipe.inputs["source"]))
     return frozenset(found)
+
+
+def _parent(store: Store, artifact: Artifact | None) -> Artifact | None:
+    """What an artifact was made from, first of all."""
+    if artifact is None or not artifact.parents:
+        return None
+    return store.find(artifact.parents[0].kind, artifact.parents[0].key)

@@ -25,15 +25,18 @@ ADDING = CorpusConfig(
 REPLACING = ADDING.model_copy(update={"deduplicate": DeduplicateConfig(near=False)})
 
 
-def cleaned(pages: str, *, rules: str = "papers") -> Artifact:
-    """A part as cleaning leaves it, one page a letter, made from a source of that content."""
+def cleaned(pages: str, *, rules: str = "papers", forgotten: str = "") -> Artifact:
+    """A part as cleaning leaves it, one page a letter, made from a source of that content.
+
+    Pages that are ``forgotten`` were taken down before it.
+    """
 
     def write(draft: Draft) -> dict[str, Any]:
         with (
             PartWriter(draft.path / "kept.parquet", DOCUMENTS) as kept,
             PartWriter(draft.path / "signatures.parquet", SIGNATURES) as signatures,
         ):
-            for letter in pages:
+            for letter in sorted(set(pages) - set(forgotten)):
                 url, text = f"https://site.example/{letter}", f"The page {letter} speaks of {letter * 5}."
                 doc_id = hashlib.sha256(f"{url}\n{text}".encode()).hexdigest()
                 about = {"source_file": "a.jsonl", "source_offset": 0, "language": "en", "signals": {}}
@@ -45,7 +48,11 @@ def cleaned(pages: str, *, rules: str = "papers") -> Artifact:
     source = store.make(
         Recipe(stage="ingest", code={}, inputs={"source": pages, "mode": rules}), (), lambda _: {}
     )
-    recipe = Recipe(stage="clean", code={}, inputs={"documents": pages, "rules": rules})
+    if forgotten:
+        inputs = {"documents": pages, "rules": [forgotten]}
+        recipe = Recipe(stage="take_down", code={}, inputs=inputs)
+        source = store.make(recipe, (source.as_parent(),), lambda _: {})
+    recipe = Recipe(stage="clean", code={}, inputs={"documents": source.key, "rules": rules})
     return store.make(recipe, (source.as_parent(),), write)
 
 
@@ -93,3 +100,10 @@ def test_other_lineages_do_not_count() -> None:
     other = ADDING.model_copy(update={"lineage": "other"})
     assert run(other, cleaned("abcd"))[1] == "abcd"
     assert run(ADDING.model_copy(update={"name": "papers"}), cleaned("abcd"))[1] == "abcd"
+
+
+def test_what_was_taken_down_or_came_back_keeps_its_corpus_in_its_place() -> None:
+    first, _ = run(ADDING, cleaned("abc"))
+    run(ADDING, cleaned("abc"), cleaned("de"))
+    assert run(ADDING, cleaned("abc", forgotten="b"))[1] == "ac"
+    assert run(ADDING, cleaned("abc"))[0].key == first.key, "withdrawn, it is the corpus that it was"
