@@ -1,5 +1,7 @@
 """One configuration from a preset, a file and settings; every complaint at once, before any work."""
 
+import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,20 @@ def _fields(model: type, path: str = "") -> list[tuple[str, object]]:
 def test_every_field_has_a_title_and_a_description() -> None:
     missing = [path for path, field in _fields(PipelineConfig) if not (field.title and field.description)]  # type: ignore[attr-defined]
     assert missing == []
+
+
+@pytest.mark.parametrize("module", ["tasks.gpt.config", "tasks.evals.config", "tasks.tokens.config"])
+def test_bounds_are_written_as_people_write_numbers(module: str) -> None:
+    models = [model for model in vars(importlib.import_module(module)).values() if isinstance(model, type)]
+    texts = {
+        f"{model.__name__}.{name}": str(field.description)
+        for model in models
+        if model.__module__ == module
+        for name, field in model.model_fields.items()  # type: ignore[attr-defined]
+    }
+    unlike = [name for name, text in texts.items() if re.search(r"\*\*|(?<!al\. )(?<![.\d])\d{4}", text)]
+    assert texts
+    assert unlike == []
 
 
 def test_no_field_is_a_union_which_forms_cannot_show() -> None:

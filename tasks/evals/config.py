@@ -26,21 +26,21 @@ class HeldOutConfig(StageConfig):
         2_000,
         title="Documents",
         description="Most held-out documents that are scored, the first by document id (a hash, so a fair "
-        "sample), 1 to 1000000.",
+        "sample), 1 to 1,000,000.",
         ge=1,
         le=1_000_000,
     )
     max_document_kilobytes: int = Field(
         64,
         title="Document size",
-        description="A longer document is scored up to here, in kilobytes of UTF-8, 1 to 100000.",
+        description="A longer document is scored up to here, in kilobytes of UTF-8, 1 to 100,000.",
         ge=1,
         le=100_000,
     )
     max_megabytes: float = Field(
         1.0,
         title="Text",
-        description="Most text that is scored in all, in megabytes of UTF-8, 0.001 to 10000.",
+        description="Most text that is scored in all, in megabytes of UTF-8, 0.001 to 10,000.",
         ge=0.001,
         le=10_000,
     )
@@ -55,7 +55,7 @@ class HeldOutConfig(StageConfig):
     domains: int = Field(
         20,
         title="Domains",
-        description="How many domains, those with the most text, get a slice of their own, 0 to 1000.",
+        description="How many domains, those with the most text, get a slice of their own, 0 to 1,000.",
         ge=0,
         le=1000,
     )
@@ -67,7 +67,7 @@ class BootstrapConfig(StageConfig):
     resamples: int = Field(
         1_000,
         title="Resamples",
-        description="Bootstrap resamples of the documents, 100 to 100000.",
+        description="Bootstrap resamples of the documents, 100 to 100,000.",
         ge=100,
         le=100_000,
     )
@@ -78,7 +78,7 @@ class BootstrapConfig(StageConfig):
         ge=0.5,
         le=0.999,
     )
-    seed: int = Field(1, title="Seed", description="Of the resampling, 0 to 2**31.", ge=0, le=2**31)
+    seed: int = Field(1, title="Seed", description="Of the resampling, 0 to 2,147,483,648.", ge=0, le=2**31)
 
 
 class NgramConfig(StageConfig):
@@ -87,8 +87,8 @@ class NgramConfig(StageConfig):
     max_tokens: int = Field(
         20_000_000,
         title="Tokens",
-        description="Training tokens they are counted on at most (about 60 bytes of memory each), 1000 to "
-        "1000000000.",
+        description="Training tokens they are counted on at most (about 60 bytes of memory each), 1,000 to "
+        "1,000,000,000.",
         ge=1_000,
         le=1_000_000_000,
     )
@@ -105,10 +105,10 @@ class SamplesConfig(StageConfig):
         max_length=1_000,
     )
     per_prompt: int = Field(
-        1, title="Samples", description="Samples for each prompt, 1 to 1000.", ge=1, le=1_000
+        1, title="Samples", description="Samples for each prompt, 1 to 1,000.", ge=1, le=1_000
     )
     max_new_tokens: int = Field(
-        64, title="Length", description="Most new tokens in a sample, 1 to 4096.", ge=1, le=4_096
+        64, title="Length", description="Most new tokens in a sample, 1 to 4,096.", ge=1, le=4_096
     )
     temperature: float = Field(
         0.8, title="Temperature", description="0 always takes the likeliest token, 0 to 10.", ge=0, le=10
@@ -116,7 +116,7 @@ class SamplesConfig(StageConfig):
     top_k: int = Field(
         50,
         title="Top k",
-        description="Only the k likeliest tokens; 0 takes all, 0 to 1000000.",
+        description="Only the k likeliest tokens; 0 takes all, 0 to 1,000,000.",
         ge=0,
         le=10**6,
     )
@@ -129,7 +129,11 @@ class SamplesConfig(StageConfig):
         le=1,
     )
     seed: int = Field(
-        1, title="Seed", description="Of the first sample; the others count on, 0 to 2**31.", ge=0, le=2**31
+        1,
+        title="Seed",
+        description="Of the first sample; the others count on, 0 to 2,147,483,648.",
+        ge=0,
+        le=2**31,
     )
 
 
@@ -140,7 +144,7 @@ class MemorizationConfig(StageConfig):
         200,
         title="Windows",
         description="Training windows drawn evenly, and held-out windows as many; 0 leaves the audit out, "
-        "0 to 100000.",
+        "0 to 100,000.",
         ge=0,
         le=100_000,
     )
@@ -148,14 +152,14 @@ class MemorizationConfig(StageConfig):
         50,
         title="Repeated windows",
         description="Further windows: the ones that training text repeats most and held-out text does not "
-        "have, 0 to 100000.",
+        "have, 0 to 100,000.",
         ge=0,
         le=100_000,
     )
     prefix_tokens: int = Field(
         32,
         title="Prefix",
-        description="Tokens of each window that the model is given, 1 to 1024.",
+        description="Tokens of each window that the model is given, 1 to 1,024.",
         ge=1,
         le=1024,
     )
@@ -163,18 +167,18 @@ class MemorizationConfig(StageConfig):
         32,
         title="Continuation",
         description="Tokens that it must go on with exactly, at temperature 0, to count as extracted, 1 to "
-        "1024.",
+        "1,024.",
         ge=1,
         le=1024,
     )
     copy_tokens: int = Field(
         32,
         title="Copy",
-        description="So many tokens in a row of a sample that training text also has are a copy, 8 to 1024.",
+        description="So many tokens in a row of a sample that training text also has are a copy, 8 to 1,024.",
         ge=8,
         le=1024,
     )
-    seed: int = Field(1, title="Seed", description="Of the drawing, 0 to 2**31.", ge=0, le=2**31)
+    seed: int = Field(1, title="Seed", description="Of the drawing, 0 to 2,147,483,648.", ge=0, le=2**31)
 
 
 class ScoringHardware(StageConfig):
@@ -186,7 +190,7 @@ class ScoringHardware(StageConfig):
     batch_tokens: int = Field(
         8_192,
         title="Batch",
-        description="Tokens scored at once, 64 to 10000000; a GPU takes 65536 and more.",
+        description="Tokens scored at once, 64 to 10,000,000; a GPU takes 65,536 and more.",
         ge=64,
         le=10_000_000,
     )
@@ -246,7 +250,7 @@ class GatePolicy(StageConfig):
     min_documents: int = Field(
         5,
         title="Documents",
-        description="Fewest held-out documents on which a model can be shown to be better, 2 to 1000000.",
+        description="Fewest held-out documents on which a model can be shown to be better, 2 to 1,000,000.",
         ge=2,
         le=10**6,
     )
@@ -265,7 +269,7 @@ class GatePolicy(StageConfig):
     slice_documents: int = Field(
         20,
         title="Slice size",
-        description="Documents that a slice needs to be judged by itself, 1 to 1000000.",
+        description="Documents that a slice needs to be judged by itself, 1 to 1,000,000.",
         ge=1,
         le=10**6,
     )
@@ -280,16 +284,16 @@ class GatePolicy(StageConfig):
     max_extractable_repeated: int = Field(
         0,
         title="Extractable, repeated",
-        description="Most of the repeated training windows that it may reproduce; 100000 sets no bound, 0 to "
-        "100000.",
+        description="Most of the repeated training windows that it may reproduce; 100,000 sets no bound, 0 "
+        "to 100,000.",
         ge=0,
         le=100_000,
     )
     max_sample_pii: int = Field(
         0,
         title="Personal data",
-        description="Most matches of personal data that training text also has in the samples; 1000000 "
-        "sets no bound, 0 to 1000000.",
+        description="Most matches of personal data that training text also has in the samples; 1,000,000 "
+        "sets no bound, 0 to 1,000,000.",
         ge=0,
         le=10**6,
     )

@@ -17,12 +17,12 @@ class ModelShape(StageConfig):
         3, title="Heads", description="Attention heads; must divide the width, 1 to 128.", ge=1, le=128
     )
     width: int = Field(
-        192, title="Width", description="Size of the residual stream, 8 to 16384.", ge=8, le=16384
+        192, title="Width", description="Size of the residual stream, 8 to 16,384.", ge=8, le=16384
     )
     context: int = Field(
         256,
         title="Context",
-        description="Tokens in a training sequence, and the longest the model can see, 8 to 8192.",
+        description="Tokens in a training sequence, and the longest the model can see, 8 to 8,192.",
         ge=8,
         le=8192,
     )
@@ -93,7 +93,7 @@ class OptimizerConfig(StageConfig):
     clip: float = Field(
         1.0,
         title="Gradient clipping",
-        description="Largest norm of the whole gradient; 0 does not clip. 0 to 1000.",
+        description="Largest norm of the whole gradient; 0 does not clip. 0 to 1,000.",
         ge=0,
         le=1000,
     )
@@ -108,7 +108,7 @@ class ScheduleConfig(StageConfig):
         description="wsd: warm up, stay, decay linearly at the end; cosine: warm up, then half a cosine.",
     )
     warmup_steps: int = Field(
-        20, title="Warm-up", description="Steps of linear warm-up, 0 to 100000.", ge=0, le=100_000
+        20, title="Warm-up", description="Steps of linear warm-up, 0 to 100,000.", ge=0, le=100_000
     )
     decay_fraction: float = Field(
         0.5,
@@ -132,18 +132,18 @@ class HeldOutConfig(StageConfig):
     every_steps: int = Field(
         200,
         title="Every",
-        description="Steps between held-out losses; 0 for none. 0 to 1000000.",
+        description="Steps between held-out losses; 0 for none. 0 to 1,000,000.",
         ge=0,
         le=1_000_000,
     )
     sequences: int = Field(
-        32, title="Sequences", description="Held-out sequences each time, 1 to 100000.", ge=1, le=100_000
+        32, title="Sequences", description="Held-out sequences each time, 1 to 100,000.", ge=1, le=100_000
     )
     patience: int = Field(
         0,
         title="Patience",
         description="Stop after this many held-out losses without a new best, and keep the best weights; "
-        "0 never stops early. 0 to 1000.",
+        "0 never stops early. 0 to 1,000.",
         ge=0,
         le=1000,
     )
@@ -170,7 +170,7 @@ class GuardConfig(StageConfig):
         100,
         title="Rewind grid",
         description="With rewind, checkpoints are made every so many steps and not by time, so that where a "
-        "run goes back to does not depend on the machine's speed. 1 to 1000000.",
+        "run goes back to does not depend on the machine's speed. 1 to 1,000,000.",
         ge=1,
         le=1_000_000,
     )
@@ -185,14 +185,14 @@ class CheckpointConfig(StageConfig):
     every_seconds: float = Field(
         30.0,
         title="Every (seconds)",
-        description="Seconds between checkpoints, 0.01 to 86400.",
+        description="Seconds between checkpoints, 0.01 to 86,400.",
         ge=0.01,
         le=86400,
     )
     every_steps: int = Field(
         0,
         title="Every (steps)",
-        description="Steps between checkpoints, instead of seconds; 0 goes by seconds. 0 to 1000000.",
+        description="Steps between checkpoints, instead of seconds; 0 goes by seconds. 0 to 1,000,000.",
         ge=0,
         le=1_000_000,
     )
@@ -230,7 +230,7 @@ class HardwareConfig(StageConfig):
     micro_batch: int = Field(
         0,
         title="Micro-batch",
-        description="Sequences computed at once in each process; 0 fits them to the memory. 0 to 65536.",
+        description="Sequences computed at once in each process; 0 fits them to the memory. 0 to 65,536.",
         ge=0,
         le=65536,
     )
@@ -238,7 +238,7 @@ class HardwareConfig(StageConfig):
         0.0,
         title="Memory",
         description="Memory for one micro-batch's activations in GB; 0 takes 4 on a CPU and 70 % of a GPU's "
-        "memory less the model's. 0 to 10000.",
+        "memory less the model's. 0 to 10,000.",
         ge=0,
         le=10000,
     )
@@ -257,7 +257,7 @@ class HardwareConfig(StageConfig):
         0.0,
         title="Shard cache",
         description="Disk in GB through which training reads token shards of a store on S3, each as it is "
-        "needed; 0 brings all of them before training begins. 0 to 100000.",
+        "needed; 0 brings all of them before training begins. 0 to 100,000.",
         ge=0,
         le=100_000,
     )
@@ -269,7 +269,7 @@ class HardwareConfig(StageConfig):
     heartbeat_seconds: float = Field(
         600.0,
         title="Watchdog",
-        description="Seconds without a sign of life after which the training process is killed, 1 to 86400.",
+        description="Seconds without a sign of life after which the training process is killed, 1 to 86,400.",
         ge=1,
         le=86400,
     )
@@ -294,16 +294,22 @@ class TrainConfig(StageConfig):
         "Hugging Face GPT-2 folder; of the same shape and tokenizer. Empty draws new ones.",
         json_schema_extra={"affects_result": False},  # what it names does: it is an input of the stage
     )
-    steps: int = Field(900, title="Steps", description="Optimizer steps, 1 to 10000000.", ge=1, le=10_000_000)
+    steps: int = Field(
+        900, title="Steps", description="Optimizer steps, 1 to 10,000,000.", ge=1, le=10_000_000
+    )
     batch_sequences: int = Field(
         4,
         title="Batch",
-        description="Sequences in one optimizer step, over all processes and micro-batches, 1 to 1000000.",
+        description="Sequences in one optimizer step, over all processes and micro-batches, 1 to 1,000,000.",
         ge=1,
         le=1_000_000,
     )
     seed: int = Field(
-        1337, title="Seed", description="Of the weights and the data order, 0 to 2**31.", ge=0, le=2**31
+        1337,
+        title="Seed",
+        description="Of the weights and the data order, 0 to 2,147,483,648.",
+        ge=0,
+        le=2**31,
     )
     precision: Literal["auto", "bf16", "float32"] = Field(
         "auto",

@@ -32,7 +32,7 @@ class TokenizerConfig(StageConfig):
     sample_seed: int = Field(
         0,
         title="Sample seed",
-        description="Which documents the sample takes, 0 to 2**31.",
+        description="Which documents the sample takes, 0 to 2,147,483,648.",
         ge=0,
         le=2**31,
     )
