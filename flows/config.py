@@ -15,20 +15,20 @@ from tasks.text.extract_config import ExtractConfig
 from tasks.tokens.config import TokenizeConfig
 from tasks.web.config import IngestConfig
 
-SECTION_OF_STAGE = {
-    "fetch": "ingest",
-    "ingest": "ingest",
-    "clean": "clean",
-    "deduplicate": "deduplicate",
-    "hold_out": "hold_out",
-    "exclude": "hold_out",
-    "train_tokenizer": "tokenize",
-    "tokenize": "tokenize",
-    "pretrain": "train",
-    "evaluate": "evaluate",
-    "register": "registry",
+KEYS_OF_STAGES = {
+    "fetch": {"config": "ingest.crawl"},
+    "ingest": {"config": "ingest", "extraction": "extract"},
+    "clean": {"config": "clean"},
+    "deduplicate": {"config": "deduplicate"},
+    "hold_out": {"config": "hold_out"},
+    "exclude": {"config": "hold_out"},
+    "train_tokenizer": {"config": "tokenize"},
+    "tokenize": {"config": "tokenize"},
+    "pretrain": {"config": "train", "base": "train.init_from"},
+    "evaluate": {"config": "evaluate"},
+    "register": {"config": "registry", "name": "name"},
 }
-"""Which section of the configuration each stage takes."""
+"""Under which key of the configuration each argument of a stage stands that comes from there."""
 
 
 class RunConfig(StageConfig):

@@ -44,8 +44,8 @@ class Plan:
     store: Store
     earlier: Mapping[tuple[str, str], Recipe]
     """Recipe by stage and label, of the last run of the same pipeline."""
-    sections: Mapping[str, str] = field(default_factory=dict)
-    """Stage name to the section of the configuration that it takes, for readable field paths."""
+    keys: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Key of the configuration by stage and argument, so that people read the key that they can set."""
     steps: list[Step] = field(default_factory=list)
 
     def look_up(self, stage: str, label: str, recipe: Recipe) -> Artifact | Pending:
@@ -73,11 +73,14 @@ class Plan:
             return ("its artifact is gone from the store, or not whole",)
         if before.inputs.keys().isdisjoint(now.inputs):
             return (f"made from {', '.join(now.inputs)}, the one before from {', '.join(before.inputs)}",)
-        return tuple(differences(before, now, self.sections.get(stage, stage)))
+        return tuple(dict.fromkeys(differences(before, now, self.keys.get(stage, {}))))
 
 
-def differences(before: Recipe, now: Recipe, section: str) -> Iterator[str]:
-    """What changed between two recipes of a stage: code modules, config fields, inputs, by name."""
+def differences(before: Recipe, now: Recipe, keys: Mapping[str, str]) -> Iterator[str]:
+    """What changed between two recipes of a stage: code modules, config fields, inputs, by name.
+
+    ``keys`` says of an argument under which key of the configuration it stands; a line may come twice.
+    """
     for name in sorted(before.code.keys() | now.code.keys()):
         if before.code.get(name) != now.code.get(name):
             verb = "changed" if name in before.code and name in now.code else "added or removed"
@@ -86,15 +89,16 @@ def differences(before: Recipe, now: Recipe, section: str) -> Iterator[str]:
     for path in sorted(old.keys() | new.keys()):
         was, is_now = old.get(path), new.get(path)
         if was != is_now:
-            yield _describe(path, was, is_now, section)
+            yield _describe(path, was, is_now, keys)
 
 
-def _describe(path: str, was: Any, is_now: Any, section: str) -> str:
-    if path.endswith(".digest"):
-        return f"input {path.removesuffix('.digest')} has other content"
-    if path.startswith("config."):
-        return f"config {section}.{path.removeprefix('config.')}: {was!r} → {is_now!r}"
-    return f"input {path}: {was!r} → {is_now!r}"
+def _describe(path: str, was: Any, is_now: Any, keys: Mapping[str, str]) -> str:
+    argument, dot, rest = path.partition(".")
+    name = f"config {keys[argument]}{dot}{rest}" if argument in keys else f"input {path}"
+    one_is_absent = path.endswith(".artifact") and None in (was, is_now)
+    if one_is_absent or path.endswith((".digest", ".fingerprint")):
+        return f"{name.rpartition('.')[0]} has other content"
+    return f"{name}: {was!r} → {is_now!r}"
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

@@ -1,19 +1,27 @@
 """One configuration from a preset, a file and settings; every complaint at once, before any work."""
 
 import importlib
+import pkgutil
 import re
+import typing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+import tasks
 from flows.cli import app
-from flows.config import SECTION_OF_STAGE, PipelineConfig
+from flows.config import KEYS_OF_STAGES, PipelineConfig
 from flows.loading import ConfigError, load_config
 from flows.presets import PRESETS
+from storage.artifacts import Recipe
 from tasks.gpt.dial import shape_of
 from tasks.gpt.estimate import count_parameters
 from tasks.gpt.shape import GPTConfig
+from tasks.planning import differences
+from tasks.settings import StageConfig
+from tasks.stage import Stage
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -160,8 +168,58 @@ def test_no_field_is_a_union_which_forms_cannot_show() -> None:
     assert unions == []
 
 
-def test_every_stage_takes_a_section_that_exists() -> None:
-    assert set(SECTION_OF_STAGE.values()) <= set(PipelineConfig.model_fields)
+def stages() -> list[Stage[Any]]:
+    """Every stage of the pipeline."""
+    made = [
+        importlib.import_module(f"tasks.{module.name}") for module in pkgutil.iter_modules(tasks.__path__)
+    ]
+    found = [value for module in made for value in vars(module).values() if isinstance(value, Stage)]
+    return list({id(stage): stage for stage in found}.values())
+
+
+def test_every_config_of_a_stage_is_known_by_the_key_that_people_set() -> None:
+    for stage in stages():
+        hints = typing.get_type_hints(stage.function)
+        for argument, hint in hints.items():
+            if isinstance(hint, type) and issubclass(hint, StageConfig):
+                model: Any = PipelineConfig
+                for name in KEYS_OF_STAGES[stage.name][argument].split("."):
+                    model = model.model_fields[name].annotation
+                assert issubclass(model, hint), f"{stage.name}({argument})"
+    known = {(stage.name, argument) for stage in stages() for argument in stage.signature.parameters}
+    assert {(stage, argument) for stage, keys in KEYS_OF_STAGES.items() for argument in keys} <= known
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    return value  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("stage", "argument", "was", "now", "said"),
+    [
+        ("ingest", "extraction.mode", "fast", "best", "config extract.mode: 'fast' → 'best'"),
+        ("ingest", "config.max_records", 1, 2, "config ingest.max_records: 1 → 2"),
+        ("ingest", "source.fingerprint", "1", "2", "input source has other content"),
+        ("fetch", "config.max_pages", 1, 2, "config ingest.crawl.max_pages: 1 → 2"),
+        ("clean", "config.score.model.digest", "", "1", "config clean.score.model has other content"),
+        ("clean", "documents.digest", "1", "2", "input documents has other content"),
+        (
+            "pretrain",
+            "base",
+            None,
+            {"artifact": "a", "digest": "1"},
+            "config train.init_from has other content",
+        ),
+        ("register", "name", "a", "b", "config name: 'a' → 'b'"),
+    ],
+)
+def test_a_difference_names_the_key_that_people_set(
+    stage: str, argument: str, was: Any, now: Any, said: str
+) -> None:
+    before, after = (Recipe(stage=stage, code={}, inputs=nested(argument, value)) for value in (was, now))
+    assert set(differences(before, after, KEYS_OF_STAGES[stage])) == {said}
 
 
 def test_a_preset_cleans_documentation_by_its_own_limits_and_the_web_by_the_papers() -> None:
