@@ -22,6 +22,8 @@ from storage.store import Store
 
 Column = Literal["url", "domain"]
 MOST_ROWS = 100_000
+MOST_LIKE = 5
+"""So many addresses are offered to who typed a part of one."""
 FROZEN = ("train_tokenizer", "hold_out")
 """Kinds that a lineage keeps: what they were made from may be of an earlier run."""
 PRESENT: tuple[str, ...] = ()
@@ -84,6 +86,31 @@ def fates(store: Store, artifacts: Iterable[Artifact], column: Column, value: st
                 yield from _in_parquet(connection, artifact, folder, parquet, column, value)
                 for name in shards:
                     yield from _in_shard(artifact, folder, name, column, value)
+
+
+def addresses_like(store: Store, artifacts: Iterable[Artifact], typed: str) -> list[str]:
+    """The artifacts' addresses that begin or end in what was typed, less its scheme; shortest first."""
+    wanted = typed.strip().partition("#")[0].partition("://")
+    value = (wanted[2] if wanted[1] else wanted[0]).strip("/")
+    files = [str(file) for artifact in artifacts for file in _with_addresses(store, artifact)]
+    if not value or not files:
+        return []
+    query = (
+        "SELECT DISTINCT url FROM read_parquet($files, union_by_name = true) "
+        "WHERE ends_with(rtrim(url, '/'), $value) OR starts_with(url, $value) "
+        "OR starts_with(substr(url, strpos(url, '://') + 3), $value) "
+        f"ORDER BY length(url), url LIMIT {MOST_LIKE}"
+    )
+    with duckdb.connect() as connection:
+        rows = connection.execute(query, {"files": files, "value": value}).fetchall()
+    return [url for (url,) in rows]
+
+
+def _with_addresses(store: Store, artifact: Artifact) -> Iterator[Path]:
+    names = [part.name for part in artifact.parts if part.name.endswith(".parquet")]
+    if names:
+        files = [store.open(artifact) / name for name in names]
+        yield from (file for file in files if "url" in pq.read_schema(file).names)
 
 
 def _in_parquet(

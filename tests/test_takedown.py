@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.loading import check
+from flows.runs import remember
 from flows.takedowns import _tokens, held_out_without_taken_down, without_taken_down
 from flows.tracing import ancestors, fates
 from storage.artifacts import Artifact, Parent, Recipe
@@ -22,6 +23,7 @@ from storage.store import Draft, open_store
 from storage.takedowns import in_force, log, take_down, taken_down, withdraw
 from storage.token_shards import write_shard
 from tasks.ingest import ingest
+from tasks.journal import Entry, Journal
 from tasks.planning import Plan, planning
 from tasks.taking_down import rules_that_hit, withdraw_held_out
 from tasks.taking_down import take_down as take_down_stage
@@ -245,3 +247,42 @@ def test_the_command_lists_and_withdraws(home: Path) -> None:
     assert "mistaken" in log
     assert log.count("domain b.example") == 2
     assert forget("--list", "--withdraw") == "SystemExit(2)"
+
+
+@pytest.fixture
+def ran(parts: list[Artifact]) -> list[Artifact]:
+    """The two parts, as what a run has made."""
+    journal = Journal([Entry("ingest", str(i), "completed", 0.0, part) for i, part in enumerate(parts)])
+    with remember("forgetful", "forgetful", check(SETTINGS), journal):
+        return parts
+
+
+@pytest.mark.usefixtures("ran")
+def test_who_types_a_part_of_an_address_is_told_so_and_offered_whole_ones() -> None:
+    def why(value: str) -> list[str]:
+        return CliRunner().invoke(app, ["why", value]).output.splitlines()
+
+    assert why("b.example/3") == [
+        "b.example/3 is no whole address, such as https://example.org/page, and no artifact's.",
+        "Addresses that begin or end so:",
+        "  https://www.b.example/3",
+    ]
+    assert why("https://www.b.example/3/#top")[0].startswith("No artifact knows https://www.b.example/3/#top")
+    assert why("https://www.b.example/3/#top")[2:] == ["  https://www.b.example/3"]
+    assert why("a.example/1")[2:] == [f"  https://a.example/1{i}" for i in ("", 0, 1, 2, 3)], "five at most"
+    assert len(why("b.exampl%/_")) == 1
+    assert CliRunner().invoke(app, ["why", "apt", "--json"]).output == "[]\n"
+
+
+def test_an_address_that_is_not_whole_is_forgotten_where_a_document_has_it(
+    home: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"url": "doc-17", "text": "One document without a scheme. " * 8}))
+    config = check({**SETTINGS, "sources": [str(rows)]}).ingest
+    part = ingest.run_now(resolve(str(rows), config)[0], config)
+    journal = Journal([Entry("ingest", "", "completed", 0.0, part)])
+    with remember("forgetful", "forgetful", check(SETTINGS), journal):
+        pass
+    assert "The last run has: doc-17" in forget("--url", "-17")
+    assert "url doc-17 is now on the takedown list" in forget("--url", "doc-17")

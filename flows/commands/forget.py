@@ -5,8 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 
 from flows import show
+from flows.commands.tracing import last_run
 from flows.environment import prepare
 from flows.takedowns import trained_on
+from flows.tracing import addresses_like, fates
 from storage import takedowns
 from storage.store import Store, open_store
 from tasks.web.takedown import TakedownError, overlapping, rule
@@ -25,7 +27,7 @@ def forget_command(console: Console, *, url: str, domain: str, reason: str, with
     if withdraw:
         _withdraw(console, store, kind, value, reason)
     else:
-        _take_down(console, store, rule(kind, value), reason)
+        _take_down(console, store, _checked(store, kind, value), reason)
 
 
 def list_command(console: Console) -> None:
@@ -40,6 +42,19 @@ def list_command(console: Console) -> None:
     if any(entry.withdrawn for entry in log):
         console.print()
         console.print(show.takedown_table(log, "What was done to it"))
+
+
+def _checked(store: Store, kind: str, value: str) -> str:
+    """The rule; a page's address need not be whole where the last run has it so, as rows of a table may."""
+    try:
+        return rule(kind, value)
+    except TakedownError as error:
+        run = last_run(store) if kind == "url" else None
+        if run and any(fates(store, run, "url", value)):
+            return f"url {value}"
+        if run and (like := addresses_like(store, run, value)):
+            raise TakedownError(f"{error}. The last run has: {', '.join(like)}") from error
+        raise
 
 
 def _take_down(console: Console, store: Store, wanted: str, reason: str) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from flows import show
 from flows.environment import prepare
 from flows.references import find_artifact
-from flows.tracing import Fate, ancestors, fates
+from flows.tracing import Fate, addresses_like, ancestors, fates
 from storage.artifacts import Artifact
 from storage.errors import ArtifactMissingError
 from storage.store import Store, open_store
@@ -39,40 +39,71 @@ def lineage_command(console: Console, model: str, *, url: str, domain: str, as_j
     column, value = ("url", url) if url else ("domain", rule("domain", domain).removeprefix("domain "))
     own = ancestors(store, [artifact], past_frozen=False)
     found = list(fates(store, own, column, value))  # type: ignore[arg-type]
-    _print(console, found, value, as_json=as_json)
-    if domain and not as_json:
+    if as_json:
+        console.print_json(_json(found))
+        return
+    if found:
+        console.print(show.fate_table(found))
+    else:
+        say_unknown(console, store, own, value, is_url=bool(url))
+    if domain:
         console.print(show.fate_counts(found), soft_wrap=True, highlight=False)
     mine = {(a.kind, a.key) for a in own}
     earlier = [a for a in ancestors(store, [artifact]) if (a.kind, a.key) not in mine]
-    if not as_json and any(fate.outcome == "present" for fate in fates(store, earlier, column, value)):  # type: ignore[arg-type]
+    if any(fate.outcome == "present" for fate in fates(store, earlier, column, value)):  # type: ignore[arg-type]
         console.print(BEFORE, highlight=False, soft_wrap=True)
 
 
 def why_command(console: Console, url: str, name: str, *, as_json: bool) -> None:
     """Print what the last run says of a page; raises ArtifactMissingError where nothing ran yet."""
     prepare()
-    from flows.runs import entries_of, run_notes
-
     store = open_store()
-    note = next(run_notes(store, name or None), None)
-    if note is None:
+    artifacts = last_run(store, name)
+    if artifacts is None:
         raise ArtifactMissingError(f"no run of {name or 'any model'} is in the store {store.uri} yet")
-    roots = [entry.artifact for entry in entries_of(store, note) if entry.artifact is not None]
-    _print(
-        console,
-        list(fates(store, ancestors(store, roots, past_frozen=False), "url", url)),
-        url,
-        as_json=as_json,
-    )
-
-
-def _print(console: Console, found: list[Fate], value: str, *, as_json: bool) -> None:
+    found = list(fates(store, artifacts, "url", url))
     if as_json:
-        console.print_json(json.dumps([fate.as_dict() for fate in found]))
+        console.print_json(_json(found))
     elif found:
         console.print(show.fate_table(found))
     else:
-        console.print(f"No artifact knows {value}: no source had it, or it was never reached.")
+        say_unknown(console, store, artifacts, url, is_url=True)
+
+
+def last_run(store: Store, name: str = "") -> list[Artifact] | None:
+    """What the last run (of a model's name) made or found, and what that was made from, oldest first.
+
+    None where nothing ran yet.
+    """
+    from flows.runs import entries_of, run_notes
+
+    note = next(run_notes(store, name or None), None)
+    if note is None:
+        return None
+    roots = [entry.artifact for entry in entries_of(store, note)]
+    return ancestors(store, [root for root in roots if root is not None], past_frozen=False)
+
+
+def say_unknown(
+    console: Console, store: Store, artifacts: list[Artifact], value: str, *, is_url: bool
+) -> None:
+    """Say that no artifact knows a page or a domain and, of a page, which addresses are like it."""
+    from tasks.web.takedown import is_whole
+
+    if not is_url or is_whole(value):
+        _say(console, f"No artifact knows {value}: no source had it, or it was never reached.")
+    else:
+        _say(console, f"{value} is no whole address, such as https://example.org/page, and no artifact's.")
+    if is_url and (like := addresses_like(store, artifacts, value)):
+        _say(console, "\n".join(["Addresses that begin or end so:", *(f"  {url}" for url in like)]))
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _json(found: list[Fate]) -> str:
+    return json.dumps([fate.as_dict() for fate in found])
 
 
 def _tree(store: Store, artifact: Artifact) -> dict[str, Any]:

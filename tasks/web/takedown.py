@@ -32,12 +32,17 @@ def rule(kind: str, value: str) -> str:
     value = value.strip()
     if kind == "domain":
         return f"domain {_host(value)}"
-    if not _WHOLE.fullmatch(value):
+    if not is_whole(value):
         raise TakedownError(
             f"{value!r} is no whole address: wanted is one page's, with its scheme and without spaces, such "
             "as https://example.org/page"
         )
     return f"url {value}"
+
+
+def is_whole(address: str) -> bool:
+    """Whether an address has its scheme and no spaces."""
+    return _WHOLE.fullmatch(address) is not None
 
 
 def _host(value: str) -> str:
@@ -47,7 +52,7 @@ def _host(value: str) -> str:
     named = host_of(value if "://" in value else f"//{value}")
     if not named or _NOT_IN_HOSTS.search(named):
         raise TakedownError(f"{value!r} is no host: a domain is a host's name alone, such as example.org")
-    whole = f", or --url {value}" if _WHOLE.fullmatch(value) else ""
+    whole = f", or --url {value}" if is_whole(value) else ""
     raise TakedownError(f"{value!r} is more than a host: did you mean --domain {named}{whole}?")
 
 
