@@ -19,6 +19,8 @@ _START = re.compile(
 MARKED = (b"<article", b"<h1", b"<main", b"<meta", b"<time")
 NEARBY = 2000
 """Bytes before a tag in which one that it stands in begins."""
+_WITHOUT_TAGS = (b"<script", b"<style")
+_END = ord(">")
 _ENDS = {b"<!--": b"-->", b"<script": b"</script", b"<style": b"</style", b"<svg": b"</svg"}
 
 
@@ -60,7 +62,8 @@ def split_utf8(page: bytes) -> Markup:
         if name in marks:
             marks[name].append(begin - removed)
             continue
-        if name in (b"<script", b"<style") and _is_inside(page, begin):
+        # After a ">" it is not within a tag: nearly always so, and cheap to tell.
+        if name in _WITHOUT_TAGS and page[begin - 1] != _END and _is_inside(page, begin):
             continue
         stop = _after(page, start, _ENDS[name] if name == opening else _ENDS[name].upper(), absent)
         if stop < 0:
@@ -79,7 +82,7 @@ def split_utf8(page: bytes) -> Markup:
 def _is_inside(page: bytes, place: int) -> bool:
     """Whether a tag here would stand within another, as in the title "How to use <script>" of a link."""
     if page[max(0, place - 40) : place].rstrip()[-1:] in (b">", b""):
-        return False  # nearly always, and cheaper to tell
+        return False
     near = max(0, place - NEARBY)
     return page.rfind(b"<", near, place) > page.rfind(b">", near, place)
 
