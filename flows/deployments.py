@@ -35,7 +35,7 @@ from prefect.exceptions import (
     SignatureMismatchError,
 )
 from prefect.utilities.callables import parameter_schema
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from flows import automations
 from flows.specs import NIGHTLY, THREE_AT_NIGHT, Spec
@@ -141,16 +141,23 @@ def _find(client: SyncPrefectClient, full_name: str) -> DeploymentResponse | Non
 
 
 def _kept_parameters(found: DeploymentResponse, spec: Spec) -> dict[str, Any]:
-    """A person's parameters where there are any and the flow still takes them, else the spec's."""
+    """A person's parameters where there are any and the flow still takes them, else the spec's.
+
+    Fields that the flow takes and the form has no longer are left out: the server would refuse them.
+    """
     if digest_json(found.parameters)[:12] == found.version:
         return spec.parameters  # as they were made, so nobody has touched them
     try:
-        spec.flow.validate_parameters(found.parameters)
+        taken = spec.flow.validate_parameters(found.parameters)
     except (ParameterTypeError, SignatureMismatchError, ValidationError) as error:
         log.warning("%s: its parameters no longer fit and are replaced by the defaults: %s", spec.name, error)
         return spec.parameters
     log.info("%s: parameters that were changed in Prefect are kept", spec.name)
-    return found.parameters
+    return {name: _as_json(value) for name, value in taken.items() if name in found.parameters}
+
+
+def _as_json(value: Any) -> Any:
+    return value.model_dump(mode="json", exclude_unset=True) if isinstance(value, BaseModel) else value
 
 
 def _schedule(options: StackOptions, active: bool) -> DeploymentScheduleCreate:

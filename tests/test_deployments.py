@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,6 +100,15 @@ def test_what_a_person_changed_is_kept_while_it_fits(client: SyncPrefectClient, 
     assert client.read_deployment_by_name("mini/on-demand").parameters == specs[0].parameters
 
 
+def test_what_the_form_no_longer_has_is_not_kept() -> None:
+    spec = pipeline_specs(StackOptions())[0]
+    mine = json.loads(json.dumps(spec.parameters))
+    mine["config"]["train"]["steps"] = 7
+    found = SimpleNamespace(parameters=json.loads(json.dumps(mine)), version="of the parameters as made")
+    found.parameters["config"]["clean"]["score"]["model"]["digest"] = ""
+    assert deployments._kept_parameters(found, spec) == mine  # type: ignore[arg-type]
+
+
 def test_new_defaults_reach_a_deployment_that_nobody_touched(
     client: SyncPrefectClient, specs: list[Spec]
 ) -> None:
@@ -181,6 +191,11 @@ def test_every_field_of_a_form_has_a_title_and_says_what_it_is(forms: list[Schem
     assert len(found) > 200
     assert [name for name, node in found if not node.get("title") or not node.get("description")] == []
     assert [name for name, node in found if not node["description"].rstrip().endswith((".", "?"))] == []
+
+
+def test_no_form_has_a_field_whose_value_is_replaced(forms: list[Schema]) -> None:
+    assert [name for form in forms for name, _ in fields(form) if name.endswith(".digest")] == []
+    assert '"digest"' not in json.dumps([spec.parameters for spec in pipeline_specs(StackOptions())])
 
 
 def test_quick_run_opens_a_form_only_where_a_champion_would_change() -> None:

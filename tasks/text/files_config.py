@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from tasks.settings import StageConfig
 
@@ -23,12 +24,13 @@ class FilesConfig(StageConfig):
         description="Paths, globs or folders (all files in them); none switches this off.",
         json_schema_extra={"affects_result": False},
     )
-    digest: str = Field(
+    digest: SkipJsonSchema[str] = Field(  # nobody can set it: in a cache key, and in no form and no file
         "",
         title="Digest",
         description="Of the contents, computed when the configuration is read; whatever stands here is "
         "replaced. 0 to 64 characters.",
         max_length=64,
+        exclude=True,
     )
 
     @field_validator("paths")
