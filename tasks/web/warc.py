@@ -26,6 +26,7 @@ Headers = dict[str, str]
 """Header names in lower case; of a repeated name, the first value."""
 
 _RECORD_START = re.compile(rb"WARC/\d\.\d\r?\n")
+_BLANK_LINES = re.compile(rb"[\r\n]++")
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _LONGEST_START = 12
 _DAMAGED_HEAD = 2**20
@@ -202,10 +203,9 @@ class _FrameReader:
             rest = self._fill(1)
             if not rest:
                 return False
-            blank = len(rest) - len(rest.lstrip(b"\r\n"))
-            if not blank:
+            if not (blank := _BLANK_LINES.match(rest)):
                 return True
-            self._drop(blank)
+            self._drop(blank.end())
 
     def _resync(self, skip: int) -> None:
         """Drop ``skip`` bytes and what follows up to the next start of a record, or the frame's end."""
