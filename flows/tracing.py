@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from storage.artifacts import Artifact
 from storage.store import Store
+from tasks.web.takedown import spellings
 
 Column = Literal["url", "domain"]
 MOST_ROWS = 100_000
@@ -123,20 +124,29 @@ def _in_parquet(
 ) -> Iterator[Fate]:
     """One query for all files of documents and one for all of rejects: opening is what costs."""
     present = {name: set(pq.read_schema(folder / name).names) for name in names}
+    meant, values = _condition(column, value)
     for mark, outcome, extra in (("text", "present", PRESENT), ("reason", "dropped", DROPPED)):
         files = [str(folder / name) for name in names if {"doc_id", column, mark, *extra} <= present[name]]
         if not files:
             continue
         wanted = ["doc_id", "url", *extra]
-        meant = "url = $value" if column == "url" else "(domain = $value OR ends_with(domain, '.' || $value))"
         query = (
             f"SELECT filename, {', '.join(wanted)} FROM read_parquet($files, filename = true) WHERE {meant}"
         )
-        asked = {"files": files, "value": value}
+        asked = {"files": files, **values}
         for name, *row in connection.execute(f"{query} LIMIT {MOST_ROWS}", asked).fetchall():
             fields = {key: item for key, item in zip(wanted, row, strict=True) if item is not None}
             stage, part = fields.pop("stage", artifact.kind), str(Path(name).relative_to(folder))
             yield Fate(stage=stage, artifact=_place(artifact), outcome=outcome, part=part, **fields)  # type: ignore[arg-type]
+
+
+def _condition(column: Column, value: str) -> tuple[str, dict[str, str]]:
+    """What a row of a page, or of a host and those below it, fulfils, and the values of its parameters."""
+    if column == "url":
+        return "url = $value", {"value": value}
+    values = {f"host{i}": host for i, host in enumerate(spellings(value))}
+    hosts = (f"domain = ${name} OR ends_with(domain, '.' || ${name})" for name in values)
+    return f"({' OR '.join(hosts)})", values
 
 
 def _in_shard(artifact: Artifact, folder: Path, name: str, column: Column, value: str) -> Iterator[Fate]:
@@ -155,7 +165,7 @@ def _in_batch(
     if column == "url":
         mask = pc.equal(urls, value)
     else:
-        host = rf"([^/?#@:]*\.)?{_quoted(value)}"
+        host = rf"([^/?#@:]*\.)?({'|'.join(map(_quoted, spellings(value)))})"
         pattern = rf"^[a-z][\w+.-]*://([^/@]*@)?{host}(:\d+)?([/?#]|$)"
         mask = pc.match_substring_regex(urls, pattern, ignore_case=True)
     offsets = batch.column("input_ids").offsets

@@ -52,6 +52,16 @@ def test_a_rule_means_a_host_and_those_below_it_and_no_neighbour() -> None:
     assert rule("url", " file:///pages/a.html ") == "url file:///pages/a.html"
 
 
+def test_a_host_is_meant_however_it_is_spelt() -> None:
+    spelt = ["例子.中国", "www.xn--fsqu00a.xn--fiqs8s", "xn--fsqu00a.xn--fiqs8s", "中国", None]
+    domains = pa.chunked_array([pa.array(spelt)])
+    urls = pa.chunked_array([pa.array(["https://x/"] * len(spelt))])
+    for host in ("例子.中国", "xn--fsqu00a.xn--fiqs8s"):
+        meant = match(urls, domains, f"domain {host}").to_pylist()
+        assert meant == [True, True, True, False, False]
+    assert match(urls, domains, f"domain {'a' * 70}").to_pylist() == [False] * 5, "longer than hosts can be"
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "mend"),
     [
@@ -196,6 +206,17 @@ def test_documents_and_tokens_that_were_trained_on_are_counted(home: Path) -> No
     assert _tokens(open_store(), shards, "domain c.example") == (0, 0)
     traced = [fate.url for fate in fates(open_store(), [shards], "domain", "b.example")]
     assert traced == urls[1:3], "what is traced is what would be taken down"
+
+
+def test_pages_are_traced_however_their_host_is_spelt(home: Path, tmp_path: Path) -> None:
+    rows, hosts = tmp_path / "rows.jsonl", ["例子.中国", "www.xn--fsqu00a.xn--fiqs8s", "其他.中国"]
+    lines = [{"url": f"https://{host}/", "text": f"{host} 的一页。" * 20} for host in hosts]
+    rows.write_text("\n".join(map(json.dumps, lines)))
+    config = check({**SETTINGS, "sources": [str(rows)]}).ingest
+    part = ingest.run_now(resolve(str(rows), config)[0], config)
+    for host in ("例子.中国", "xn--fsqu00a.xn--fiqs8s"):
+        traced = {fate.url for fate in fates(open_store(), [part], "domain", host)}
+        assert traced == {f"https://{host}/" for host in hosts[:2]}
 
 
 def test_what_only_a_kept_tokenizer_was_made_from_is_told_apart(home: Path) -> None:

@@ -22,7 +22,7 @@ def forget_command(console: Console, *, url: str, domain: str, reason: str, with
     """
     prepare()
     if bool(url) == bool(domain):
-        raise TakedownError("give either --url or --domain")
+        raise TakedownError("give either --url or --domain, or --list alone")
     store, kind, value = open_store(), "url" if url else "domain", url or domain
     if withdraw:
         _withdraw(console, store, kind, value, reason)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -56,13 +58,22 @@ def _host(value: str) -> str:
     raise TakedownError(f"{value!r} is more than a host: did you mean --domain {named}{whole}?")
 
 
+def spellings(host: str) -> list[str]:
+    """A host as it is given, in letters (``例子.中国``) and as the network has it (``xn--…``), each once."""
+    found = {host: None}
+    with suppress(UnicodeError):
+        ascii_host = host.encode("idna")
+        found |= {ascii_host.decode(): None, ascii_host.decode("idna"): None}
+    return list(found)
+
+
 def match(urls: pa.ChunkedArray, domains: pa.ChunkedArray, wanted: str) -> pa.ChunkedArray:
     """Which rows a rule means, as booleans; ``domains`` are hosts in lower case, null where there is none."""
     kind, _, value = wanted.partition(" ")
     if kind == "url":
         return pc.is_in(urls, value_set=pa.array([value, canonical_url(value) or value], pa.string()))
-    exact, below = pc.equal(domains, value), pc.ends_with(domains, f".{value}")
-    return pc.fill_null(pc.or_(exact, below), False)
+    found = [pc.or_(pc.equal(domains, host), pc.ends_with(domains, f".{host}")) for host in spellings(value)]
+    return pc.fill_null(reduce(pc.or_, found), False)
 
 
 def hits(urls: pa.ChunkedArray, domains: pa.ChunkedArray, rules: Sequence[str]) -> list[str]:
