@@ -1,5 +1,6 @@
 """The papers' rules, as they read: each breaks on a text made to break it, and good text breaks none."""
 
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.text import quality_characters
 from tasks.text.config import CleanConfig, LinesConfig
 from tasks.text.lines import clean_lines
 from tasks.text.quality import RULES, all_failed, judge, measure
@@ -201,3 +203,15 @@ def test_of_real_chinese_documents_nineteen_in_twenty_pass(real_data: Callable[[
             text = extract(record.reader.read()).text
             reasons.append(cleaner(Document("0" * 64, "https://h.example/", "h.example", text)).reason)
     assert reasons.count("") >= 0.95 * len(reasons), sorted(reasons)
+
+
+def test_characters_are_of_the_kinds_that_unicode_says() -> None:
+    kinds = quality_characters.kinds()
+    for code in range(0, 0x20000, 7):
+        category, kind = unicodedata.category(chr(code)), int(kinds[code])
+        assert bool(kind & quality_characters.LETTER) == (category[0] == "L")
+        assert bool(kind & quality_characters.UPPER) == (category == "Lu")
+        assert bool(kind & quality_characters.DIGIT) == (category[0] == "N")
+        assert bool(kind & quality_characters.SPACE) == (category[0] not in "LN" and chr(code).isspace())
+    assert int(kinds[ord("好")]) & quality_characters.ALONE
+    assert int(kinds[0x20000]) & quality_characters.ALONE

@@ -68,16 +68,9 @@ AROUND: tuple[tuple[str, ...], ...] = (
 def _classes() -> NDArray[np.uint8]:
     """The class of every character of the basic plane."""
     table = np.full(0x10000, OTHER, np.uint8)
-    for code in range(0x10000):
-        letter = chr(code)
-        if letter.isupper():
-            table[code] = UPPER
-        elif letter.isalpha():
-            table[code] = LETTER
-        elif letter.isdigit():
-            table[code] = DIGIT
-        elif letter.isspace():
-            table[code] = SPACE
+    tests = ((str.isspace, SPACE), (str.isdigit, DIGIT), (str.isalpha, LETTER), (str.isupper, UPPER))
+    for holds, kind in tests:  # of several that hold, the last counts
+        table[np.fromiter(map(holds, map(chr, range(len(table)))), np.bool_, len(table))] = kind
     for low, high in ((0x3040, 0x30FF), (0x3400, 0x9FFF), (0xAC00, 0xD7AF), (0xF900, 0xFAFF)):
         table[low : high + 1] = WIDE
     for letters, kind in (

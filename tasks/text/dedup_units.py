@@ -11,13 +11,13 @@ it over all bits.
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.text.categories import CODE_POINTS, TABLED, in_categories
 from tasks.text.folding import code_points, fold
 
 SEPARATOR, IN_WORD, ALONE = 0, 1, 2
@@ -134,13 +134,11 @@ def letters(text: str) -> int:
 @cache
 def classes() -> NDArray[np.uint8]:
     """SEPARATOR, IN_WORD or ALONE for each of Unicode's 1,114,112 code points."""
-    table = np.zeros(0x110000, np.uint8)
-    for code in range(0x20000):
-        if unicodedata.category(chr(code))[0] in "LNM":
-            table[code] = IN_WORD
+    table = np.zeros(CODE_POINTS, np.uint8)
+    table[:TABLED][in_categories("LNM")] = IN_WORD
     for first, last in UNSPACED:
         block = table[first : last + 1]
-        block[(block == IN_WORD) | (first >= 0x20000)] = ALONE
+        block[(block == IN_WORD) | (first >= TABLED)] = ALONE
     return table
 
 

@@ -42,7 +42,7 @@ def fold(text: str) -> NDArray[np.uint32]:
     if not special.any():
         return folded
     if (folded == UNKNOWN).any():
-        for code in np.unique(codes[folded == UNKNOWN]).tolist():
+        for code in _distinct(codes[folded == UNKNOWN]):
             table[code] = _entry(chr(code))
         folded = table[codes]
         special = folded >= SEVERAL
@@ -51,11 +51,15 @@ def fold(text: str) -> NDArray[np.uint32]:
     return _expanded(codes, folded, special)
 
 
+def _distinct(codes: NDArray[np.uint32]) -> list[int]:
+    return sorted(set(codes.tolist()))  # for these few, numpy's function would load all its masked arrays
+
+
 def _expanded(
     codes: NDArray[np.uint32], folded: NDArray[np.uint32], special: NDArray[np.bool_]
 ) -> NDArray[np.uint32]:
     """The folded text with what each special character becomes in its place."""
-    forms = {code: code_points(_fold_whole(chr(code))) for code in np.unique(codes[special]).tolist()}
+    forms = {code: code_points(_fold_whole(chr(code))) for code in _distinct(codes[special])}
     counts = np.ones(len(codes), np.intp)
     for code, form in forms.items():
         counts[codes == code] = len(form)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.text.categories import CODE_POINTS, TABLED, categories, in_categories
 from tasks.text.dedup_units import ALONE as UNIT_ALONE
 from tasks.text.dedup_units import classes
 
@@ -28,15 +28,12 @@ BULLETS = frozenset("•‣⁃◦●○■□▪▫▶►▸‧∙·-–—*➤�
 @cache
 def kinds() -> NDArray[np.uint8]:
     """The kinds of each of Unicode's code points: uint8[1114112], bits as above."""
-    table = np.zeros(0x110000, np.uint8)
-    for code in range(0x20000):
-        category = unicodedata.category(chr(code))
-        if category[0] == "L":
-            table[code] = LETTER | (UPPER if category == "Lu" else 0)
-        elif category[0] == "N":
-            table[code] = DIGIT
-        elif chr(code).isspace():
-            table[code] = SPACE
+    table = np.zeros(CODE_POINTS, np.uint8)
+    tabled = table[:TABLED]
+    tabled[np.fromiter(map(str.isspace, map(chr, range(TABLED))), np.bool_, TABLED)] = SPACE
+    tabled[in_categories("N")] = DIGIT
+    tabled[in_categories("L")] = LETTER
+    tabled[(categories() == tuple(b"Lu")).all(1)] |= UPPER
     table[classes() == UNIT_ALONE] |= ALONE
     table[0x20000:0x323B0] |= LETTER
     for bit, characters in ((STOP, STOPS), (WIDE_STOP, WIDE_STOPS), (CLOSING, CLOSINGS)):
