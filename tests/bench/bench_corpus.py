@@ -7,7 +7,7 @@ it only our own figures are printed. Every run takes the same files through the 
 language (ours alone: datatrove's filter downloads its model), Gopher, C4 and FineWeb rules, personal data,
 MinHash signatures, clusters, and the corpus written without duplicates. One core means that the kernel holds
 the whole process tree to one processor, so that processes beside the main one do not flatter the figure.
-Memory is the largest resident size of the whole process tree, added up five times a second from beside it;
+Memory is the largest resident size of the whole process tree, added up twice a second from beside it;
 what processes share counts once in each.
 
 The peer reads copies of the files, made before its time is taken, in which responses without an address have
@@ -33,7 +33,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-SAMPLE_SECONDS = 0.2
+SAMPLE_SECONDS = 0.5
 
 
 def ours(files: list[Path], cores: int, mode: str) -> tuple[int, int]:
