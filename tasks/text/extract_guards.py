@@ -40,7 +40,7 @@ _MAGIC = tuple(magic for magic, _ in MAGIC)
 _OTHER_XML = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(rss|feed|urlset|sitemapindex|svg|rdf:RDF)\b", re.S
 )
-HARMLESS = 3000
+HARMLESS = 5000
 """Start tags of a page that no nesting makes slow: a second at most. No trick is looked for in it."""
 FED = 2**14
 """Bytes that the event parser is fed at a time."""

@@ -6,7 +6,6 @@ import re
 import unicodedata
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff\ud800-\udfff]")
-_BLANKS = re.compile(r"(?<![ \t])[ \t]++\n")
 _GAPS = re.compile(r"\n{3,}")
 _LOW = bytes([*range(9), *range(11, 32), 127])
 _HIGH = (
@@ -62,8 +61,8 @@ def tidy(text: str) -> str:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if _has_controls(text):
         text = _CONTROLS.sub("", text)
-    if " \n" in text or "\t\n" in text:  # most texts have none, and the patterns stop at every space
-        text = _BLANKS.sub("\n", text)
+    if " \n" in text or "\t\n" in text:
+        text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
     if "\n\n\n" in text:
         text = _GAPS.sub("\n\n", text)
     return text.strip()
