@@ -23,7 +23,7 @@ class TaskFilesConfig(StageConfig):
         "context and target); none leaves them out.",
     )
     max_items: int = Field(
-        1_000, title="Items", description="First items of each file, 1 to 1000000.", ge=1, le=1_000_000
+        1_000, title="Items", description="First items of each file, 1 to 1,000,000.", ge=1, le=1_000_000
     )
 
 
@@ -45,7 +45,7 @@ class HarnessConfig(StageConfig):
     max_items: int = Field(
         0,
         title="Items",
-        description="First items of each task, 0 to 1000000; 0 takes all.",
+        description="First items of each task, 0 to 1,000,000; 0 takes all.",
         ge=0,
         le=1_000_000,
     )
