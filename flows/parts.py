@@ -14,7 +14,7 @@ from storage.store import open_store
 from tasks.fetch import open_sources
 from tasks.ingest import ingest
 from tasks.planning import active_plan
-from tasks.pool_processes import prepare
+from tasks.pool_processes import start_workers
 from tasks.stage import PartFailure
 from tasks.text.cleaning import Cleaner
 from tasks.web.sources import SourceRef, resolve_all
@@ -52,7 +52,7 @@ def call_workers(config: HasSources, sources: list[SourceRef | Artifact]) -> Non
         return
     recipe = ingest.recipe_for(sources[0], config.ingest, config.extract)
     if open_store().find(recipe.stage, recipe.key) is None:
-        prepare("tasks.text.pages", "tasks.text.cleaning")
+        start_workers("tasks.text.pages", "tasks.text.cleaning")
 
 
 def labels(documents: list[Artifact], names: list[str]) -> list[str]:

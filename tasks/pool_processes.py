@@ -8,7 +8,7 @@ end with this process however it ends (their socket closes), and are left alone 
 
 Maps that run side by side share as many workers as there are processors. Each hires one of its own, and
 borrows more while there are some to spare; borrowed ones go back when another map waits for its own.
-Who knows that work is coming has them started beforehand (:func:`prepare`).
+Who knows that work is coming has them started beforehand (:func:`start_workers`).
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def borrow(job: Job, most: int) -> WorkerProcess | None:
     return None
 
 
-def prepare(*modules: str) -> None:
+def start_workers(*modules: str) -> None:
     """Start workers beside, as many as there are processors; they import the modules and come to rest."""
     while _call(NOTHING_YET, processors(), modules):
         pass

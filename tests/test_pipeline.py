@@ -2,7 +2,10 @@
 
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,7 +131,7 @@ def test_workers_are_called_beforehand_where_there_is_something_to_extract(
     from flows import parts
 
     called: list[str] = []
-    monkeypatch.setattr(parts, "prepare", lambda *modules: called.extend(modules))
+    monkeypatch.setattr(parts, "start_workers", lambda *modules: called.extend(modules))
     fetched: list[Any] = [only(open_store(), "fetch")]
     parts.call_workers(config(), fetched)
     assert not called
@@ -286,7 +289,14 @@ def test_in_a_pipe_a_row_is_a_line_and_a_domain_is_counted_up(home: Path) -> Non
     store = open_store()
     row = datasets.load_from_disk(str(store.open(only(store, "tokenize"))))[0]
     shards = only(store, "tokenize")
-    said = command("lineage", f"pretrain/{only(store, 'pretrain').key}", "--domain", host_of(row["url"]))
+    arguments = ["lineage", f"pretrain/{only(store, 'pretrain').key}", "--domain", host_of(row["url"])]
+    said = subprocess.run(
+        [Path(sys.executable).with_name("modelmill"), *arguments],
+        env={name: value for name, value in os.environ.items() if name != "COLUMNS"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     place = f"tokenize/{shards.key}/shard-00000.arrow from token 0"
     assert any(row["url"] in line and place in line for line in said.splitlines())
     trained, tokens = shards.stats["documents"], f"{shards.stats['tokens']:,}"

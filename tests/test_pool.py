@@ -244,8 +244,8 @@ def two_processors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("two_processors")
 def test_workers_that_were_called_beforehand_serve_the_first_map(helpers: object) -> None:
-    pool_processes.prepare("pool_helpers")
-    pool_processes.prepare("pool_helpers")
+    pool_processes.start_workers("pool_helpers")
+    pool_processes.start_workers("pool_helpers")
     until(lambda: len(pids_kept()) == 2)
     called = pids_kept()
     (pid,) = values(map_isolated(helpers.pid_of, [0]))  # type: ignore[attr-defined]
@@ -258,7 +258,7 @@ def test_a_worker_that_cannot_be_made_ready_beforehand_stops_nothing(
     helpers: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool_processes, "_staff", pool_processes._Staff())
-    pool_processes.prepare("no_such_module_anywhere")
+    pool_processes.start_workers("no_such_module_anywhere")
     until(lambda: not pool_processes._staff.called and not pool_processes._staff.working)
     assert values(map_isolated(helpers.misbehave, ["a"])) == ["aa"]  # type: ignore[attr-defined]
     pool_processes.dismiss()

@@ -38,11 +38,11 @@ SAMPLE_SECONDS = 0.5
 
 def ours(files: list[Path], cores: int, mode: str) -> tuple[int, int]:
     """Our three stages, parts beside each other as a run does it; pages read and documents kept."""
-    from tasks.pool_processes import dismiss, prepare
+    from tasks.pool_processes import dismiss, start_workers
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MODELMILL_STORE"] = folder
-        prepare("tasks.text.pages", "tasks.text.cleaning")  # while this process imports the stages
+        start_workers("tasks.text.pages", "tasks.text.cleaning")  # while this process imports the stages
         found = chain(files, cores, mode)
     dismiss()  # what workers took is counted when they end
     return found
