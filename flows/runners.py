@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.config import RunConfig
+from tasks.processors import SHARE, processors
 
 PASSED_ON = ("MODELMILL_", "MLFLOW_", "AWS_", "PREFECT_API_")
 """Beginnings of the environment variables that a cluster's workers need."""
@@ -37,9 +38,10 @@ def _ray(config: RunConfig) -> TaskRunner[Any]:
 
     if config.address:
         settings = {n: v for n, v in os.environ.items() if n.startswith(PASSED_ON)}
-        options: dict[str, Any] = {"runtime_env": {"env_vars": settings}}
+        options: dict[str, Any] = {"runtime_env": {"env_vars": {SHARE: "1", **settings}}}
     else:
         options = {"num_cpus": config.parts_at_once, "include_dashboard": False}
+        options["runtime_env"] = {"env_vars": _share(config)}
     return cast("TaskRunner[Any]", RayTaskRunner(address=config.address or None, init_kwargs=options))
 
 
@@ -50,7 +52,12 @@ def _dask(config: RunConfig) -> TaskRunner[Any]:
     if config.address:
         return cast("TaskRunner[Any]", DaskTaskRunner(address=config.address))
     options = {"n_workers": config.parts_at_once, "threads_per_worker": 1, "dashboard_address": None}
-    return cast("TaskRunner[Any]", DaskTaskRunner(cluster_kwargs=options))
+    return cast("TaskRunner[Any]", DaskTaskRunner(cluster_kwargs={**options, "env": _share(config)}))
+
+
+def _share(config: RunConfig) -> dict[str, str]:
+    """The environment of one of a local cluster's processes: between them they have the processors."""
+    return {SHARE: str(max(1, processors() // config.parts_at_once))}
 
 
 @contextmanager

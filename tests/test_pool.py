@@ -18,7 +18,7 @@ import pytest
 
 from tasks import pool_processes
 from tasks.pool import Outcome, PoolError, map_isolated
-from tasks.processors import processors
+from tasks.processors import SHARE, processors
 
 HELPERS = '''
 import os, time
@@ -319,6 +319,15 @@ def test_a_map_whose_own_worker_dies_goes_on_with_the_borrowed_one(helpers: obje
     assert len(seen) == 100
     assert None not in seen
     assert seen[-1] != own
+
+
+def test_a_process_that_shares_the_processors_takes_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = processors()
+    monkeypatch.setenv(SHARE, "3")
+    assert processors() == 3
+    for nonsense in ("", "0", "-1", "many"):
+        monkeypatch.setenv(SHARE, nonsense)
+        assert processors() == allowed
 
 
 def test_a_worker_killed_at_rest_is_replaced(helpers: object) -> None:
