@@ -126,6 +126,12 @@ def steps_told(folder: Path) -> int:
     return sum(event["kind"] == "step" for event in metrics.read_events(folder))
 
 
+def test_a_process_that_breaks_as_it_exits_has_finished(launch: Callable[..., Launch]) -> None:
+    broken = launch("broken", SETTINGS | {"steps": 3})
+    Path(broken.command[1]).write_text(f"import atexit, os\natexit.register(os.abort)\n{SCRIPT}")
+    assert supervise(broken, ignore)["step"] == 3
+
+
 def test_killed_at_random_instants_the_model_is_the_same(launch: Callable[..., Launch]) -> None:
     hardware = {**SETTINGS["hardware"], "processes": PROCESSES, "micro_batch": 2 // PROCESSES}
     settings = {**SETTINGS, "steps": 100 * KILLS, "hardware": hardware}

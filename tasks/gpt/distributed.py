@@ -54,13 +54,18 @@ def world_of_environment() -> World:
 
 @contextmanager
 def connected(world: World, device: Device) -> Iterator[None]:
-    """Join the process group while the block runs: gloo on CPUs, nccl on GPUs."""
+    """Join the process group while the block runs: gloo on CPUs, nccl on GPUs.
+
+    All leave it together: torchrun ends the leader, which writes the model, where another one fails as it
+    exits.
+    """
     if world.size == 1:
         yield
         return
     dist.init_process_group("nccl" if device.kind == "cuda" else "gloo")
     try:
         yield
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 

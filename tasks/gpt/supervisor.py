@@ -149,7 +149,7 @@ def _watch(
 
 
 def _verdict(status: int, last: dict[str, Any], folder: Path) -> dict[str, Any]:
-    if status == 0 and last["kind"] == "finished":
+    if last["kind"] == "finished":  # told once the model is whole; torch's threads may abort at the exit
         return last
     if last["kind"] == "stopped":
         raise TrainingStoppedError(
