@@ -13,6 +13,7 @@ from tasks.text.extract import extract
 from tasks.text.extract_config import Mode
 from tasks.text.extract_errors import ExtractionError
 from tasks.text.markup import MARKED, split_utf8
+from tasks.text.tidying import tidy
 
 STORY = "The river rose in the night, and by the morning the lower meadows stood under water. " * 5
 CHINESE = "那天夜里河水涨了起来，到了早晨，低处的草地已经全被淹没。村里没有人记得哪一年的洪水来得这样早。" * 8
@@ -132,10 +133,14 @@ def test_readings_beside_characters_are_not_in_the_text(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("mode", ["fast", "best"])
-def test_typesetting_is_not_in_the_text(mode: Mode) -> None:
-    said = "The dis&shy;trict coun&shy;cil met 5&nbsp;km away, and nobody from the village was there."
+def test_hyphens_for_a_lines_end_are_not_in_the_text(mode: Mode) -> None:
+    said = "The dis&shy;trict coun&shy;cil met five km away, and nobody from the village was there."
     text = extract(f"<main><p>{STORY}</p><p>{said}</p><p>{STORY}</p></main>".encode(), mode=mode).text
-    assert "The district council met 5 km away" in text
+    assert "The district council met five km away" in text
+
+
+def test_lines_of_a_listing_stay_together_where_it_has_empty_ones_of_unbreakable_spaces() -> None:
+    assert tidy("def f():\n\xa0\n\xa0\n\xa0\xa0return 1 \n") == "def f():\n\xa0\n\xa0\n\xa0\xa0return 1"
 
 
 @pytest.mark.parametrize("mode", ["fast", "best"])

@@ -50,11 +50,9 @@ def _classes(text: str) -> bytes:
 def tidy(text: str) -> str:
     """No control characters or lone surrogates, no space at line ends, at most one empty line in a row.
 
-    Spaces that do not break become plain ones, and hyphens that show only at a line's end go: both are
-    typesetting, and cut words and phrases into what occurs nowhere else.
+    Hyphens that show only at a line's end go: they are typesetting, and cut words into what occurs nowhere
+    else. Spaces that do not break stay: they hold the lines of listings together that are laid out with them.
     """
-    if "\xa0" in text:
-        text = text.replace("\xa0", " ")
     if "\xad" in text:
         text = text.replace("\xad", "")
     if "\r" in text:
