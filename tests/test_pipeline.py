@@ -300,9 +300,10 @@ def test_in_a_pipe_a_row_is_a_line_and_a_domain_is_counted_up(home: Path) -> Non
     place = f"tokenize/{shards.key}/shard-00000.arrow from token 0"
     assert any(row["url"] in line and place in line for line in said.splitlines())
     trained, tokens = shards.stats["documents"], f"{shards.stats['tokens']:,}"
+    held_out = only(store, "hold_out").stats["documents"]
     [counted] = [line for line in said.splitlines() if line.startswith("tokenize: ")]
     assert set(counted.removeprefix("tokenize: ").split(", ")) == {
-        "1 held out",
+        f"{held_out} held out",
         f"{trained} trained on",
         f"{tokens} tokens",
     }
