@@ -236,10 +236,16 @@ def test_maps_in_threads_share_workers_and_keep_a_bounded_number(helpers: object
 @pytest.fixture
 def two_processors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As many workers as two processors carry; none is left of other tests, and none for them."""
-    pool_processes.dismiss()
+    until(nobody_works)
+    monkeypatch.setattr(pool_processes, "_staff", pool_processes._Staff())
     monkeypatch.setattr(pool_processes, "processors", lambda: 2)
     yield
+    until(nobody_works)
     pool_processes.dismiss()
+
+
+def nobody_works() -> bool:
+    return not pool_processes._staff.called and not pool_processes._staff.working
 
 
 @pytest.mark.usefixtures("two_processors")
@@ -254,14 +260,10 @@ def test_workers_that_were_called_beforehand_serve_the_first_map(helpers: object
 
 
 @pytest.mark.usefixtures("two_processors")
-def test_a_worker_that_cannot_be_made_ready_beforehand_stops_nothing(
-    helpers: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pool_processes, "_staff", pool_processes._Staff())
+def test_a_worker_that_cannot_be_made_ready_beforehand_stops_nothing(helpers: object) -> None:
     pool_processes.start_workers("no_such_module_anywhere")
-    until(lambda: not pool_processes._staff.called and not pool_processes._staff.working)
+    until(nobody_works)
     assert values(map_isolated(helpers.misbehave, ["a"])) == ["aa"]  # type: ignore[attr-defined]
-    pool_processes.dismiss()
 
 
 @pytest.mark.usefixtures("two_processors")
