@@ -8,8 +8,6 @@ models (their values are in it) and the machinery that only stores, schedules or
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import importlib.util
 import math
 from collections.abc import Mapping, Sequence
@@ -23,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 from storage.artifacts import Artifact
 from storage.errors import UnstableInputError
+from tasks.source_code import kept_codes
 
 CODE_PACKAGES = ("tasks.web", "tasks.text", "tasks.tokens", "tasks.gpt", "tasks.evals", "tasks.serving")
 CODE_FORMATS = (
@@ -80,15 +79,16 @@ def code_digests(module: str) -> dict[str, str]:
                 continue
             digests[name], used = read_code(name)
             queue += filter(_counts, used)
+        kept_codes().keep()
     return dict(sorted(digests.items()))
 
 
 @cache
 def read_code(name: str) -> tuple[str, frozenset[str]]:
     """A module's digest and the modules of ours that it imports; read once for all stages that use it."""
-    tree = ast.parse(_source(name).read_text(encoding="utf-8"))
-    nodes = list(ast.walk(tree))
-    return _digest(tree, nodes), _imports(nodes, name)
+    code = kept_codes().read(name, _source(name))
+    used = (_submodule(module, part) for module, part in code.imports if module.partition(".")[0] in ROOTS)
+    return code.digest, frozenset(used)
 
 
 def _counts(name: str) -> bool:
@@ -104,43 +104,14 @@ def _source(name: str) -> Path:
     return Path(spec.origin)
 
 
-def _imports(nodes: list[ast.AST], module: str) -> frozenset[str]:
-    """Modules of ours that a module imports, anywhere in it, each as a name that has a source file."""
-    names: set[str] = set()
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            if node.module.partition(".")[0] in ROOTS:
-                names |= {_submodule(node.module, alias.name) for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level:
-            raise UnstableInputError(f"{module} uses a relative import; name the module in full")
-    return frozenset(name for name in names if name.partition(".")[0] in ROOTS)
-
-
 @cache
 def _submodule(package: str, name: str) -> str:
-    """``from package import name``: the module that holds ``name``."""
+    """``from package import name``: the module that holds ``name``; the package where there is no name."""
     spec = importlib.util.find_spec(package)
-    if spec is not None and spec.submodule_search_locations is not None:
+    if name and spec is not None and spec.submodule_search_locations is not None:
         try:
             if importlib.util.find_spec(f"{package}.{name}") is not None:
                 return f"{package}.{name}"
         except ModuleNotFoundError:
             pass
     return package
-
-
-def _digest(tree: ast.Module, nodes: list[ast.AST]) -> str:
-    for node in nodes:
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [s for s in node.body if not _is_bare_string(s)] or [ast.Pass()]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
-
-
-def _is_bare_string(statement: ast.stmt) -> bool:
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )

@@ -12,6 +12,7 @@ from storage.errors import UnstableInputError
 from tasks import fingerprint
 from tasks.fingerprint import canonical, code_digests, read_code
 from tasks.settings import StageConfig
+from tasks.source_code import KnownCode
 
 
 class Rules(StageConfig):
@@ -55,6 +56,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(fingerprint, "ROOTS", frozenset({"tasks_demo"}))
     monkeypatch.setattr(fingerprint, "CODE_PACKAGES", ("tasks_demo.text",))
+    codes = KnownCode(tmp_path / "codes.json")
+    monkeypatch.setattr(fingerprint, "kept_codes", lambda: codes)
     yield root
     for name in [n for n in sys.modules if n.startswith("tasks_demo")]:
         del sys.modules[name]
