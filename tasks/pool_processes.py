@@ -131,19 +131,27 @@ def borrow(job: Job, most: int) -> WorkerProcess | None:
 
 
 def start_workers(*modules: str) -> None:
-    """Start workers beside, as many as there are processors; they import the modules and come to rest."""
-    while _call(NOTHING_YET, processors(), modules):
-        pass
+    """Start workers beside, as many as there are processors; they import the modules and come to rest.
+
+    One fewer at a time than there are processors: this process has imports of its own to do meanwhile.
+    """
+    for _ in range(max(1, processors() - 1)):
+        _call(NOTHING_YET, processors(), modules)
 
 
-def _call(job: Job, most: int, modules: Sequence[str] = ()) -> bool:
+def _call(job: Job, most: int, modules: Sequence[str] = ()) -> None:
     """Start a worker beside for whoever borrows it first, unless there are enough."""
+    if _count_called(most):
+        threading.Thread(target=_recruit, args=(job, modules), daemon=True).start()
+
+
+def _count_called(most: int) -> bool:
+    """Whether there is room for one more worker; it is then counted as about to be started."""
     with _staff.changed:
         if _staff.full(most) or time.monotonic() < _staff.none_before:
             return False
         _staff.called += 1
-    threading.Thread(target=_recruit, args=(job, modules), daemon=True).start()
-    return True
+        return True
 
 
 def own(worker: WorkerProcess) -> None:
@@ -214,13 +222,17 @@ def _returned() -> WorkerProcess | None:
 
 
 def _recruit(job: Job, modules: Sequence[str]) -> None:
-    worker = _start(modules, called=True)
-    if _made_ready(worker, job):
-        with _staff.changed:
-            _staff.none_before = time.monotonic() + START_SECONDS
-        return
-    rest(worker)
-    worker.rested_at = 0.0  # nobody is about to come back for it
+    """Start a worker; where modules are named, beforehand, then the next one until there are enough."""
+    while True:
+        worker = _start(modules, called=True)
+        if _made_ready(worker, job):
+            with _staff.changed:
+                _staff.none_before = time.monotonic() + START_SECONDS
+            return
+        rest(worker)
+        worker.rested_at = 0.0  # nobody is about to come back for it
+        if not modules or not _count_called(processors()):
+            return
 
 
 def _made_ready(worker: WorkerProcess, job: Job) -> str:
