@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.text.extract_errors import ExtractionError
-from tasks.text.nesting import FORMATTING, LONG_TAG, MOST_WORK, VOID, too_deep, too_many_attributes
+from tasks.text.nesting import FORMATTING, MOST_WORK, VOID, too_deep
+from tasks.text.tags import LONG_TAG, too_many_attributes
 
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"%PDF-", "a PDF"),

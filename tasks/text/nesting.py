@@ -13,7 +13,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+
+from tasks.text.tags import RAW, tags, too_many
 
 _NAMES = str.split
 VOID = frozenset(_NAMES("area base br col embed hr image img input keygen link meta param source track wbr"))
@@ -21,10 +23,8 @@ VOID = frozenset(_NAMES("area base br col embed hr image img input keygen link m
 FORMATTING = frozenset(_NAMES("a b big code em font i nobr s small strike strong tt u"))
 """Elements that are opened again in the next block where one ends before they do."""
 _HEADINGS = frozenset(_NAMES("h1 h2 h3 h4 h5 h6"))
-_CELLS = frozenset(_NAMES("td th caption"))
 _BODIES = frozenset(_NAMES("tbody thead tfoot"))
 _TABLE = frozenset(_NAMES("caption colgroup tbody thead tfoot tr td th"))
-_RAW = frozenset(_NAMES("script style textarea title iframe noembed noframes xmp"))
 _IGNORED = frozenset(_NAMES("html head body frame frameset"))
 _BLOCKS = _HEADINGS | frozenset(
     _NAMES(
@@ -60,14 +60,6 @@ _OUT_OF_FOREIGN = _HEADINGS | frozenset(
     )
 )
 """Elements whose start ends a drawing or a formula."""
-_TAG = re.compile(
-    rb"<(?:(/?)([a-zA-Z][^\s/>]*+)((?:[^>=]++|=\s*+(?:\"[^\"]*+\"|'[^']*+'|(?![\s\"'])))*+)>|[!?/][^>]*+>|(?![a-zA-Z!?/]))"
-)
-_ATTRIBUTE = re.compile(rb"[^\s/=\"'][^\s/=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s\"'][^\s]*+)?)?")
-LONG_TAG = 8000
-"""Bytes of a tag whose attributes are counted."""
-MOST_ATTRIBUTES = 2000
-"""Attributes of one element at most: parsers compare each with all before it."""
 ALIKE = 3
 """Formatting elements alike that the standard keeps open again at most."""
 DEEP = 8
@@ -76,55 +68,10 @@ MOST_WORK = 500_000
 """Elements opened again, and formatting elements looked through, from which a page counts as too deep."""
 
 
-def tags(page: bytes) -> Iterator[tuple[bool, str, bytes, bool]]:
-    """Each tag: whether it is an end tag, its name, its attributes, and whether text stands before it.
-
-    Quoted attribute values are read as such; what scripts, titles and their like hold is passed over. Where
-    the page ends within a tag, that comes last, without a name.
-    """
-    position = 0
-    while (start := page.find(b"<", position)) >= 0:
-        found = _TAG.match(page, start)
-        text = start > position
-        if not found:
-            yield False, "", page[start:], text
-            return
-        position = max(found.end(), start + 1)
-        if found[2] is None:
-            continue
-        name = found[2].decode("latin-1").lower()
-        if name == "plaintext" and not found[1]:
-            return
-        yield found[1] == b"/", name, found[3], text
-        if name in _RAW and not found[1]:
-            end = re.compile(rb"</%s(?=[\s/>])" % found[2], re.IGNORECASE).search(page, position)
-            if not end:
-                return
-            position = end.start()
-
-
-def too_many_attributes(page: bytes, starts: Iterable[int]) -> bool:
-    """Whether one of the tags that start here has more than MOST_ATTRIBUTES."""
-    end = 0
-    for start in starts:
-        if start >= end:
-            found = _TAG.match(page, start)
-            if _too_many((found[3] or b"") if found else page[start:]):
-                return True
-            end = found.end() if found else len(page)
-    return False
-
-
-def _too_many(attributes: bytes) -> bool:
-    if len(attributes) < LONG_TAG:
-        return False
-    return any(number >= MOST_ATTRIBUTES for number, _ in enumerate(_ATTRIBUTE.finditer(attributes)))
-
-
 def too_deep(page: bytes, limit: int) -> bool:
     """Whether elements nest deeper than ``limit``, or are such that parsers need time without end.
 
-    So are elements of more than MOST_ATTRIBUTES, and misnesting that makes more work than MOST_WORK.
+    So are elements with too many attributes, and misnesting that makes more work than MOST_WORK.
     """
     open_elements = _Open()
     for closing, name, attributes, text in tags(page):
@@ -132,7 +79,7 @@ def too_deep(page: bytes, limit: int) -> bool:
             open_elements.reopen()
         if closing:
             open_elements.end(name)
-        elif _too_many(attributes):
+        elif too_many(attributes):
             return True
         else:
             open_elements.start(name, attributes)
@@ -235,7 +182,7 @@ class _Open:
 
     def start(self, name: str, attributes: bytes) -> None:
         """What a start tag does."""
-        if name in _RAW or name in _IGNORED:
+        if name in RAW or name in _IGNORED:
             return
         if name in VOID:
             if name in _SEEN:
