@@ -1,11 +1,14 @@
 """Muon against torch's, schedules by their shape."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from tasks.gpt import device as devices
 from tasks.gpt import optim, schedule
 from tasks.gpt.config import OptimizerConfig, ScheduleConfig
 from tasks.gpt.model import GPT, GPTConfig
@@ -14,6 +17,21 @@ from tasks.gpt.model import GPT, GPTConfig
 def matrices(seed: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(shape, generator=generator) for shape in ((16, 16), (64, 16), (16, 64), (16, 16))]
+
+
+class MatrixProducts(TorchDispatchMode):
+    """Notes the types in which matrices are multiplied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: set[torch.dtype] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if "mm" in func.name():
+            self.dtypes.add(args[-1].dtype)
+        return func(*args, **(kwargs or {}))
 
 
 def test_batched_muon_makes_the_updates_of_torch_muon() -> None:
@@ -49,6 +67,24 @@ def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
     singular = torch.linalg.svdvals(optim.orthogonalise(batch, 5).float())
     assert singular.min() > 0.5
     assert singular.max() < 1.4
+
+
+def test_muon_iterates_in_bfloat16_only_where_the_processor_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start, gradient = matrices(0)[1], matrices(1)[1]
+    moved = []
+    for native in (True, False):
+        monkeypatch.setattr(devices, "cpu_has_bf16", lambda native=native: native)
+        layer = nn.Linear(16, 64, bias=False)
+        layer.weight.data.copy_(start)
+        layer.weight.grad = gradient.clone()
+        muon, _ = optim.build(nn.ModuleDict({"fc": layer}), OptimizerConfig(kind="muon"))
+        with MatrixProducts() as products:
+            muon.step()
+        assert products.dtypes == {torch.bfloat16 if native else torch.float32}
+        moved.append(layer.weight.detach() - start)
+    torch.testing.assert_close(*moved, atol=2e-3, rtol=2e-2)
 
 
 @pytest.mark.parametrize("kind", ["muon", "adamw"])

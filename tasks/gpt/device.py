@@ -56,8 +56,12 @@ def resolve_precision(wanted: str, kind: str) -> Precision:
     """
     if wanted != "auto":
         return cast(Precision, wanted)
-    native = torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else cpu_has_bf16()
-    return "bf16" if native else "float32"
+    return "bf16" if multiplies_bf16(kind) else "float32"
+
+
+def multiplies_bf16(kind: str) -> bool:
+    """Whether devices of this kind have bfloat16 instructions here; without, products take far longer."""
+    return torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else cpu_has_bf16()
 
 
 def cpu_has_bf16() -> bool:

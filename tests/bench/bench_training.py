@@ -82,13 +82,18 @@ def setting(arguments: argparse.Namespace) -> Setting:
 
 
 def contenders(arguments: argparse.Namespace) -> list[Contender]:
-    """Who takes part, ours first."""
+    """Who takes part, ours first; in bf16 only where the device multiplies it natively.
+
+    Elsewhere a step in it takes minutes, so that nobody trains so.
+    """
     peers = [HF] + ([NANO] if arguments.nanogpt else [])
-    found = [Contender(OURS, "float32"), Contender(OURS, "bf16"), Contender(OURS, "bf16", optimizer="muon")]
+    best = devices.resolve_precision("auto", arguments.device)
+    precisions = dict.fromkeys(("float32", best))
+    found = [*(Contender(OURS, each) for each in precisions), Contender(OURS, best, optimizer="muon")]
     for peer in peers:
-        found += [Contender(peer, "float32"), Contender(peer, "bf16")]
+        found += [Contender(peer, each) for each in precisions]
     if not arguments.no_compile:
-        found += [Contender(who, "bf16", compiled=True) for who in (OURS, *peers)]
+        found += [Contender(who, best, compiled=True) for who in (OURS, *peers)]
     return [one for one in found if not arguments.only or re.search(arguments.only, one.name)]
 
 
