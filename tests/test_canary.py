@@ -29,11 +29,11 @@ CONFIG: dict[str, Any] = {
     "tokenize": {"vocab_size": 300, "encoding": {"workers": 1}},
     "train": {
         "model": {"layers": 2, "heads": 2, "width": 48, "context": 64},
-        "steps": 300,
+        "steps": 450,
         "batch_sequences": 8,
         "optimizer": {"matrix_lr": 6e-3, "embedding_lr": 6e-3, "vector_lr": 6e-3},
         "schedule": {"warmup_steps": 10},
-        "held_out": {"every_steps": 300, "sequences": 4},
+        "held_out": {"every_steps": 450, "sequences": 4},
         "hardware": {"threads": 1},
     },
     "evaluate": {

@@ -112,7 +112,7 @@ def stack(
 
 def run(stack: Any, **train: Any) -> str:
     """Press Run on the nightly deployment, which takes one at a time; the new run's id."""
-    with httpx.Client(base_url=stack.api, timeout=30, trust_env=False) as http:
+    with httpx.Client(base_url=stack.api, timeout=120, trust_env=False) as http:
         deployment = http.get("/deployments/name/mini/nightly").raise_for_status().json()
         config = deployment["parameters"]["config"]
         config = {**config, "train": {**config["train"], **train}}

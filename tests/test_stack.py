@@ -49,7 +49,7 @@ class Api:
     """What the Prefect pages do, over the same HTTP."""
 
     def __init__(self, stack: Any) -> None:
-        self.http = httpx.Client(base_url=stack.api, timeout=30, trust_env=False)
+        self.http = httpx.Client(base_url=stack.api, timeout=120, trust_env=False)
 
     def send(self, method: str, path: str, **more: Any) -> httpx.Response:
         """A request, repeated while the server's database is busy, as the pages and Prefect's client do."""
