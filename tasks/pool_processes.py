@@ -222,7 +222,7 @@ def _returned() -> WorkerProcess | None:
 
 
 def _recruit(job: Job, modules: Sequence[str]) -> None:
-    """Start a worker; where modules are named, beforehand, then the next one until there are enough."""
+    """Start a worker; one with modules to import beforehand is followed by others until there are enough."""
     while True:
         worker = _start(modules, called=True)
         if _made_ready(worker, job):

@@ -11,6 +11,7 @@ BENCH = Path(__file__).parent / "bench"
 
 
 def printed(name: str, *arguments: str) -> str:
+    """What a benchmark prints; fails where it fails."""
     command = [sys.executable, str(BENCH / f"bench_{name}.py"), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -22,4 +23,6 @@ def test_the_training_benchmark_compares_steps_and_finds_losses_equal() -> None:
     assert {"modelmill float32", "transformers float32"} < rows.keys()
     assert any(name.endswith(" Muon") for name in rows)
     assert re.search(r"ours at best is \d+\.\d\d times the best of theirs", said)
-    assert re.search(r"float32 losses differ from transformers's by at most \S+e-0[5-9]$", said, re.MULTILINE)
+    apart = re.search(r"float32 losses differ from transformers's by at most (\S+)$", said, re.MULTILINE)
+    assert apart is not None
+    assert float(apart[1]) < 1e-4

@@ -245,6 +245,7 @@ def two_processors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def nobody_works() -> bool:
+    """No worker is at work, nor about to be started."""
     return not pool_processes._staff.called and not pool_processes._staff.working
 
 

@@ -1,14 +1,15 @@
 """What was read of modules' code is kept for later runs, and never outlives the source."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tasks import source_code
-from tasks.source_code import KnownCode, parse
+from tasks.source_code import Code, KnownCode, parse
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the modules that were parsed."""
     names: list[str] = []
 
-    def noting(name: str, source: bytes) -> Any:
+    def noting(name: str, source: bytes) -> Code:
         names.append(name)
         return parse(name, source)
 
@@ -95,6 +96,15 @@ def test_where_nothing_can_be_written_code_is_read_each_time(
     assert parsed == ["module", "module"]
 
 
-def test_the_repositorys_own_codes_are_kept_beside_its_bytecode() -> None:
-    folder = Path(source_code.__file__).parent / "__pycache__"
-    assert source_code.kept_codes()._file.parent == folder
+def test_stages_find_their_code_where_python_keeps_its_bytecode(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    program = "from tasks.fingerprint import code_digests; code_digests('tasks.clean')"
+    subprocess.run(
+        [sys.executable, "-c", program],
+        env={**environment, "PYTHONPYCACHEPREFIX": str(tmp_path)},
+        cwd=Path(source_code.__file__).parents[1],
+        check=True,
+    )
+    [file] = tmp_path.rglob("source_code.*.json")
+    known = {key.partition(" ")[0] for key in json.loads(file.read_text())["codes"]}
+    assert {"tasks.clean", "tasks.text.cleaning"} <= known

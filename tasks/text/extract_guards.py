@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.text.elements import FORMATTING, VOID
 from tasks.text.extract_errors import ExtractionError
-from tasks.text.nesting import FORMATTING, MOST_WORK, VOID, too_deep
-from tasks.text.tags import LONG_TAG, too_many_attributes
+from tasks.text.nesting import MOST_WORK, too_deep
+from tasks.text.tags import LONG_TAG, any_overloaded
 
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"%PDF-", "a PDF"),
@@ -103,7 +104,7 @@ def refuse_deep_nesting(page: bytes, limit: int) -> None:
     """
     characters = np.frombuffer(page + bytes(NAME + 2), np.uint8)
     at = np.flatnonzero(characters == ord("<"))
-    if too_many_attributes(page, at[np.diff(at, append=len(page)) > LONG_TAG].tolist()):
+    if any_overloaded(page, at[np.diff(at, append=len(page)) > LONG_TAG].tolist()):
         raise ExtractionError("too_deep", "an element has more attributes than any page needs")
     closing = characters[at + 1] == ord("/")
     starts = len(at) - int(np.count_nonzero(closing))

@@ -15,51 +15,30 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 
-from tasks.text.tags import RAW, tags, too_many
+from tasks.text.elements import (
+    BLOCKS,
+    BODIES,
+    FORMATTING,
+    HEADINGS,
+    HOLDS_HTML,
+    IGNORED,
+    MARKING,
+    OUT_OF_FOREIGN,
+    SCOPES,
+    SEEN,
+    SPECIAL,
+    TABLE,
+    UNDER_ITEMS,
+    VOID,
+    WITHIN_FORMATTING,
+)
+from tasks.text.tags import RAW, overloaded, tags
 
-_NAMES = str.split
-VOID = frozenset(_NAMES("area base br col embed hr image img input keygen link meta param source track wbr"))
-"""Elements that hold nothing."""
-FORMATTING = frozenset(_NAMES("a b big code em font i nobr s small strike strong tt u"))
-"""Elements that are opened again in the next block where one ends before they do."""
-_HEADINGS = frozenset(_NAMES("h1 h2 h3 h4 h5 h6"))
-_BODIES = frozenset(_NAMES("tbody thead tfoot"))
-_TABLE = frozenset(_NAMES("caption colgroup tbody thead tfoot tr td th"))
-_IGNORED = frozenset(_NAMES("html head body frame frameset"))
-_BLOCKS = _HEADINGS | frozenset(
-    _NAMES(
-        "address article aside blockquote center dd details dialog dir div dl dt fieldset figcaption figure "
-        "footer form header hgroup li listing main menu nav ol p plaintext pre search section summary ul"
-    )
-)
-"""Elements whose start ends a paragraph."""
-_MARKING = frozenset(_NAMES("td th caption applet marquee object template"))
-"""Elements within which nothing is opened again that began outside."""
-_SCOPES = _MARKING | {"table", "select"}
-"""Elements that hide from end tags within them what began outside."""
-_SPECIAL = _BLOCKS | _SCOPES | _TABLE | {"button", "noscript"}
-_ENDED_FORM = "/form"
-_WITHIN_FORMATTING = frozenset(_NAMES("button select applet marquee object"))
-"""Special elements that stand within the formatting elements that are opened again."""
-_SEEN = frozenset(_NAMES("area br embed image img input wbr"))
-"""Elements that hold nothing, and do so as well."""
-_UNDER_ITEMS = frozenset(_NAMES("address div p"))
-"""Special elements that may lie between an item and the next that ends it."""
-_HOLDS_HTML = {
-    "svg": frozenset(_NAMES("foreignobject desc")),
-    "math": frozenset(_NAMES("mi mo mn ms mtext")),
-}
-"""Elements of drawings and formulas that hold HTML again."""
-_ISLANDS = tuple(f"!{name}" for names in _HOLDS_HTML.values() for name in sorted(names))
-"""Their names in the stack; others of drawings and formulas begin with a colon there."""
+_ISLANDS = tuple(f"!{name}" for names in HOLDS_HTML.values() for name in sorted(names))
+"""Names in the stack of what holds HTML in drawings and formulas; others in them begin with a colon there."""
 _FONT = re.compile(rb"\b(?:color|face|size)\b", re.IGNORECASE)
-_OUT_OF_FOREIGN = _HEADINGS | frozenset(
-    _NAMES(
-        "b big blockquote body br center code dd div dl dt em embed head hr i img li listing menu meta "
-        "nobr ol p pre ruby s small span strike strong sub sup table tt u ul var"
-    )
-)
-"""Elements whose start ends a drawing or a formula."""
+_ENDED_FORM = "/form"
+"""Name in the stack of a form that ended before what is in it."""
 ALIKE = 3
 """Formatting elements alike that the standard keeps open again at most."""
 DEEP = 8
@@ -79,7 +58,7 @@ def too_deep(page: bytes, limit: int) -> bool:
             open_elements.reopen()
         if closing:
             open_elements.end(name)
-        elif too_many(attributes):
+        elif overloaded(attributes):
             return True
         else:
             open_elements.start(name, attributes)
@@ -131,13 +110,13 @@ class _Open:
         self.places[name].append(place)
         self.depth += 1
         island = name.startswith("!")
-        if island or name in _SPECIAL:
+        if island or name in SPECIAL:
             self.special.append(place)
-            if island or name in _SCOPES:
+            if island or name in SCOPES:
                 self.scopes.append(place)
-            if name not in _UNDER_ITEMS:
+            if name not in UNDER_ITEMS:
                 self.barriers.append(place)
-            if name in _MARKING:
+            if name in MARKING:
                 self.active.append(None)
         return place
 
@@ -151,7 +130,7 @@ class _Open:
             self._forget(name, len(self.names))
             if entry := self.entries.pop(len(self.names), None):
                 entry.place = -1
-            if name in _MARKING:
+            if name in MARKING:
                 while self.active and self.active.pop() is not None:
                     pass
 
@@ -182,21 +161,21 @@ class _Open:
 
     def start(self, name: str, attributes: bytes) -> None:
         """What a start tag does."""
-        if name in RAW or name in _IGNORED:
+        if name in RAW or name in IGNORED:
             return
         if name in VOID:
-            if name in _SEEN:
+            if name in SEEN:
                 self.reopen()
             return
         if self._is_foreign():
-            if name not in _OUT_OF_FOREIGN and not (name == "font" and _FONT.search(attributes)):
+            if name not in OUT_OF_FOREIGN and not (name == "font" and _FONT.search(attributes)):
                 if not attributes.endswith(b"/"):
                     self.push(self._foreign_name(name))
                 return
             inner = self.last(*_ISLANDS)
-            roots = [self.places[root] for root in _HOLDS_HTML]
+            roots = [self.places[root] for root in HOLDS_HTML]
             self.pop_to(min(known[at] for known in roots if (at := bisect_right(known, inner)) < len(known)))
-        if name in _TABLE:
+        if name in TABLE:
             self._start_in_table(name)
             return
         self._end_before(name, attributes)
@@ -206,9 +185,9 @@ class _Open:
             return
         elif name != "form" or not self.in_form:
             self.in_form |= name == "form"
-            if name not in _SPECIAL or name in _WITHIN_FORMATTING:
+            if name not in SPECIAL or name in WITHIN_FORMATTING:
                 self.reopen()
-            if not (name in _HOLDS_HTML and attributes.endswith(b"/")):
+            if not (name in HOLDS_HTML and attributes.endswith(b"/")):
                 self.push(name)
 
     def _is_foreign(self) -> bool:
@@ -216,14 +195,14 @@ class _Open:
 
     def _foreign_name(self, name: str) -> str:
         root = "svg" if self.last("svg") > self.last("math") else "math"
-        return name if name in _HOLDS_HTML else f"!{name}" if name in _HOLDS_HTML[root] else f":{name}"
+        return name if name in HOLDS_HTML else f"!{name}" if name in HOLDS_HTML[root] else f":{name}"
 
     def _end_before(self, name: str, attributes: bytes) -> None:
         """End what cannot stand around a start tag."""
-        if name in _BLOCKS or name == "table":
+        if name in BLOCKS or name == "table":
             self._end_paragraph()
         top = self.names[-1] if self.names else ""
-        if (name in _HEADINGS and top in _HEADINGS) or (name in ("option", "optgroup") and top == "option"):
+        if (name in HEADINGS and top in HEADINGS) or (name in ("option", "optgroup") and top == "option"):
             self.pop_to(len(self.names) - 1)
         elif name in ("li", "dd", "dt"):
             alike = ("li",) if name == "li" else ("dd", "dt")
@@ -258,7 +237,7 @@ class _Open:
         table = self.last("table")
         if table < 0:
             return
-        body, row = self.last(*_BODIES), self.last("tr")
+        body, row = self.last(*BODIES), self.last("tr")
         if name in ("td", "th") and row > table:
             self.pop_to(row + 1)
         elif name in ("td", "th", "tr"):
@@ -298,7 +277,7 @@ class _Open:
     def end(self, name: str) -> None:
         """What an end tag does."""
         if self._is_foreign():
-            at = self.last(f":{name}", *([name] if name in _HOLDS_HTML else ()))
+            at = self.last(f":{name}", *([name] if name in HOLDS_HTML else ()))
             if at > self.last(*_ISLANDS):
                 self.pop_to(at)
                 return
@@ -308,13 +287,13 @@ class _Open:
             self._end_formatting(name)
         elif name == "form":
             self._end_form()
-        elif name in _HEADINGS:
-            self._end_in_scope(*_HEADINGS)
-        elif name == "table" or name in _TABLE:
+        elif name in HEADINGS:
+            self._end_in_scope(*HEADINGS)
+        elif name == "table" or name in TABLE:
             at = self.last(name)
             if at >= 0 and at >= self.last("table", "template"):
                 self.pop_to(at)
-        elif name in _SPECIAL:
+        elif name in SPECIAL:
             if name != "li" or self.last("li") > self.last("ol", "ul"):
                 self._end_in_scope(name)
         else:

@@ -47,20 +47,20 @@ def tags(page: bytes) -> Iterator[tuple[bool, str, bytes, bool]]:
             position = end.start()
 
 
-def too_many_attributes(page: bytes, starts: Iterable[int]) -> bool:
-    """Whether one of the tags that start here has more than MOST_ATTRIBUTES."""
+def any_overloaded(page: bytes, starts: Iterable[int]) -> bool:
+    """Whether one of the tags that start at these places has more attributes than MOST_ATTRIBUTES."""
     end = 0
     for start in starts:
         if start >= end:
             found = _TAG.match(page, start)
-            if too_many((found[3] or b"") if found else page[start:]):
+            if overloaded((found[3] or b"") if found else page[start:]):
                 return True
             end = found.end() if found else len(page)
     return False
 
 
-def too_many(attributes: bytes) -> bool:
-    """Whether a tag's attributes are more than MOST_ATTRIBUTES."""
+def overloaded(attributes: bytes) -> bool:
+    """Whether these attributes of a tag are more than MOST_ATTRIBUTES."""
     if len(attributes) < LONG_TAG:
         return False
     return any(number >= MOST_ATTRIBUTES for number, _ in enumerate(_ATTRIBUTE.finditer(attributes)))
