@@ -52,7 +52,8 @@ def call_workers(config: HasSources, sources: list[SourceRef | Artifact]) -> Non
         return
     recipe = ingest.recipe_for(sources[0], config.ingest, config.extract)
     if open_store().find(recipe.stage, recipe.key) is None:
-        start_workers("tasks.text.pages", "tasks.text.cleaning")
+        blocks = ["tasks.text.block_extract"] if config.extract.mode != "fast" else []
+        start_workers("tasks.text.pages", "tasks.text.cleaning", *blocks)
 
 
 def labels(documents: list[Artifact], names: list[str]) -> list[str]:

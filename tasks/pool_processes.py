@@ -1,10 +1,12 @@
 """The isolating pool's worker processes: started where none is at rest, kept for what comes next, and shared.
 
-A start costs more than the cleaning of a hundred pages: an interpreter, its imports, the tables of Unicode.
-So a worker whose map has ended well is kept at rest and gets the next map's function, whichever that is.
-Never one that died, ran out of memory or was left in the middle of something, nor one from before the module
-path, the folder or the environment changed. Those that are kept are bounded in number, in size and in time,
-end with this process however it ends (their socket closes), and are left alone by a child forked from it.
+They are forked from a server that has their imports: see :mod:`tasks.pool_fork_server`.
+
+A worker whose map has ended well is kept at rest and gets the next map's function, whichever that is: what
+it has loaded on the way is loaded. Never one that died, ran out of memory or was left in the middle of
+something, nor one from before the module path, the folder or the environment changed. Those that are kept are
+bounded in number, in size and in time, end with this process however it ends (their socket closes), and are
+left alone by a child forked from it.
 
 Maps that run side by side share as many workers as there are processors. Each hires one of its own, and
 borrows more while there are some to spare; borrowed ones go back when another map waits for its own.
@@ -16,17 +18,18 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import socket
-import subprocess
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
 from storage.memory import resident_bytes
+from tasks.pool_fork_server import ForkServer
 from tasks.processors import processors
 
 START_SECONDS = 120.0
@@ -37,7 +40,6 @@ LENDING_SECONDS = 0.05
 """A worker is lent when it has rested for so long: a part that goes on to its next stage finds its own."""
 WAITING_SECONDS = 2.0
 """A map waits so long for a borrowed worker to come back: whoever has it may be busy with other things."""
-WORKER_PROGRAM = "import sys; sys.path[:] = {path!r}\nimport {first}\ntasks.pool_worker.serve({handle})"
 
 
 class PoolError(RuntimeError):
@@ -61,23 +63,52 @@ NOTHING_YET = Job(id, START_SECONDS, 0)
 class WorkerProcess:
     """A process that serves jobs, and the socket to it."""
 
-    process: subprocess.Popen[bytes]
+    server: ForkServer
+    """What forks it."""
     connection: Connection
+    status: Connection
+    """Where its process number comes from, and its exit code."""
     surroundings: tuple[object, ...]
     """What of this process it was started with, and would not see a change of."""
+    pid: int = 0
+    """0 until it is ready."""
     rested_at: float = 0.0
+
+    def is_ready(self) -> bool:
+        """Wait until it has loaded the job that it was sent; false where that takes too long.
+
+        Raises EOFError where it has ended, or does not start.
+        """
+        in_time = self._forked(START_SECONDS) and self.connection.poll(START_SECONDS)
+        return in_time and self.connection.recv() is None
 
     def end(self) -> int:
         """Kill it, if it is alive; its exit code. It holds nothing that could be damaged."""
-        self.process.kill()
+        with contextlib.suppress(EOFError, ProcessLookupError):
+            if not self._forked(0):
+                self.server.end()  # it is at an import that makes no end
+            elif not self.status.poll():
+                os.kill(self.pid, signal.SIGKILL)
         return self.leave()
 
     def leave(self) -> int:
-        """Wait for one that has closed its socket, or was killed, to be gone; its exit code."""
+        """Wait for one that has closed its socket, or was killed, to be gone; its exit code.
+
+        Where that cannot be known, as the server was killed, it counts as killed too.
+        """
         self.connection.close()
         with _staff.changed:
             _staff.working.pop(self, None)
-        return self.process.wait()
+        with self.status, contextlib.suppress(EOFError):
+            self._forked(None)
+            return int(self.status.recv())
+        return -signal.SIGKILL
+
+    def _forked(self, timeout_s: float | None) -> bool:
+        """Wait for its process number; false where that takes too long. Raises EOFError where none comes."""
+        if not self.pid and self.status.poll(timeout_s):
+            self.pid = self.status.recv()
+        return self.pid > 0
 
 
 @dataclass(slots=True)
@@ -94,6 +125,9 @@ class _Staff:
     """Maps without a worker of their own while others have borrowed ones."""
     none_before: float = 0.0
     """Until then no further worker is started: the last one could not be made ready."""
+    server: ForkServer | None = None
+    """The one that workers of these surroundings come from."""
+    surroundings: tuple[object, ...] = ()
 
     def full(self, most: int) -> bool:
         """Whether there are as many as can work at the same time, or as one map wants."""
@@ -111,7 +145,7 @@ def hire(job: Job) -> WorkerProcess:
     while (rested := _take(time.monotonic()) or _returned()) is not None:
         if not _made_ready(rested, job):
             return rested  # else it had ended of itself, or cannot load the function: then nor can a new one
-    worker = _start()
+    worker = _start(job)
     if why := _made_ready(worker, job):
         raise PoolError(f"a worker {why}")
     return worker
@@ -131,11 +165,8 @@ def borrow(job: Job, most: int) -> WorkerProcess | None:
 
 
 def start_workers(*modules: str) -> None:
-    """Start workers beside, as many as there are processors; they import the modules and come to rest.
-
-    One fewer at a time than there are processors: this process has imports of its own to do meanwhile.
-    """
-    for _ in range(max(1, processors() - 1)):
+    """Start workers beside, as many as there are processors; they import the modules and come to rest."""
+    for _ in range(processors()):
         _call(NOTHING_YET, processors(), modules)
 
 
@@ -168,7 +199,7 @@ def wanted() -> bool:
 def rest(worker: WorkerProcess) -> None:
     """Keep a worker that has answered every item for another job, within the bounds; else end it."""
     with contextlib.suppress(OSError):
-        if resident_bytes(worker.process.pid) <= MOST_BYTES:
+        if resident_bytes(worker.pid) <= MOST_BYTES:
             worker.connection.send(None)
             with _staff.changed:
                 if len(_staff.resting) < processors():
@@ -181,12 +212,17 @@ def rest(worker: WorkerProcess) -> None:
 
 
 def dismiss() -> None:
-    """End every worker at rest."""
+    """End every worker at rest, and the server with the last."""
     with _staff.changed:
-        leaving = _staff.resting[:]
+        leaving, server = _staff.resting[:], _staff.server
         _staff.resting.clear()
+        _staff.server = None
     for worker in leaving:
         worker.end()
+    if server is not None:
+        server.close()
+        if not _staff.working:
+            server.wait()
 
 
 def _take(rested_by: float, *, borrowed: bool = False) -> WorkerProcess | None:
@@ -222,31 +258,25 @@ def _returned() -> WorkerProcess | None:
 
 
 def _recruit(job: Job, modules: Sequence[str]) -> None:
-    """Start a worker; one with modules to import beforehand is followed by others until there are enough."""
-    while True:
-        worker = _start(modules, called=True)
-        if _made_ready(worker, job):
-            with _staff.changed:
-                _staff.none_before = time.monotonic() + START_SECONDS
-            return
+    """Start a worker, which comes to rest once it is ready."""
+    worker = _start(job, modules, called=True)
+    if _made_ready(worker, job):
+        with _staff.changed:
+            _staff.none_before = time.monotonic() + START_SECONDS
+    else:
         rest(worker)
         worker.rested_at = 0.0  # nobody is about to come back for it
-        if not modules or not _count_called(processors()):
-            return
 
 
 def _made_ready(worker: WorkerProcess, job: Job) -> str:
     """Give a worker its job; empty once it is ready, else what went wrong, and it is ended."""
     try:
         worker.connection.send((job.function, job.timeout_s, job.memory_bytes))
-        if not worker.connection.poll(START_SECONDS):
-            why = f"was not ready after {START_SECONDS:g} s"
-        else:
-            worker.connection.recv()
+        if worker.is_ready():
             return ""
+        why = f"was not ready after {START_SECONDS:g} s"
     except (EOFError, OSError):
-        code = worker.process.wait()
-        why = f"could not load {job.function!r} (exit {code}); its traceback is on stderr"
+        return f"could not load {job.function!r} (exit {worker.leave()}); its traceback is on stderr"
     except BaseException:
         worker.end()
         raise
@@ -258,22 +288,34 @@ def _surroundings() -> tuple[object, ...]:
     return os.getcwd(), tuple(sys.path), dict(os.environ)  # noqa: PTH109 (a string is compared)
 
 
-def _start(modules: Sequence[str] = (), *, called: bool = False) -> WorkerProcess:
-    ours, theirs = socket.socketpair()
+def _start(job: Job, modules: Sequence[str] = (), *, called: bool = False) -> WorkerProcess:
+    """Ask for a worker with these modules and the job's; it is not ready yet."""
     surroundings = _surroundings()
-    with theirs:
-        first = ", ".join((*modules, "tasks.pool_worker"))
-        process = subprocess.Popen(
-            [sys.executable, "-c", WORKER_PROGRAM.format(path=sys.path, first=first, handle=theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            env={"MALLOC_ARENA_MAX": "1", **os.environ},  # what one thread takes, another gives back
-            stdin=subprocess.DEVNULL,
-        )
-    worker = WorkerProcess(process, Connection(ours.detach()), surroundings)
     with _staff.changed:
+        server = _server(surroundings)
+        try:
+            pipes = server.fork((*modules, _module(job)))
+        except ConnectionError:  # it was killed, or nobody has wanted a worker for long
+            server = _server(())
+            pipes = server.fork((*modules, _module(job)))
+        worker = WorkerProcess(server, *pipes, surroundings)
         _staff.working[worker] = called
         _staff.called -= called
     return worker
+
+
+def _server(surroundings: tuple[object, ...]) -> ForkServer:
+    """The server for workers of these surroundings; called with the lock held."""
+    if _staff.server is None or _staff.surroundings != surroundings:
+        if _staff.server is not None:
+            _staff.server.close()
+        _staff.server, _staff.surroundings = ForkServer(), _surroundings()
+    return _staff.server
+
+
+def _module(job: Job) -> str:
+    function = job.function.func if isinstance(job.function, partial) else job.function
+    return str(function.__module__)
 
 
 def _forget() -> None:
@@ -281,7 +323,9 @@ def _forget() -> None:
     global _staff  # noqa: PLW0603
     for worker in _staff.resting:
         worker.connection.close()
-        worker.process.returncode = 0  # not this process's child: nothing to wait for
+        worker.status.close()
+    if _staff.server is not None:
+        _staff.server.disown()
     _staff = _Staff()  # a thread that held the old one's lock was not forked
 
 

@@ -47,10 +47,11 @@ def at(event):
         return
     if given["victim"] == "process":
         os.kill(os.getpid(), signal.SIGKILL)
-    for child in psutil.Process().children():
-        if child.status() != psutil.STATUS_ZOMBIE and "pool_worker" in " ".join(child.cmdline()):
-            child.kill()
-            killed.append(event.stage)
+    for server in psutil.Process().children():
+        if "pool_fork_server" in " ".join(server.cmdline()):
+            for worker in server.children():
+                worker.kill()
+                killed.append(event.stage)
 
 reading = IngestConfig.model_validate({"parallel": {"workers": 2}, "unit_bytes": 65536})
 judging = CleanConfig.model_validate({

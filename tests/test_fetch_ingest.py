@@ -189,8 +189,8 @@ def test_a_worker_killed_by_hand_costs_nothing(home, tmp_path):
 
     def kill(event: Event) -> None:
         if event.state == "progress" and not killed:
-            for child in psutil.Process().children():
-                if "pool_worker" in " ".join(child.cmdline()):
+            for child in psutil.Process().children(recursive=True):
+                if "pool_fork_server" in " ".join(child.cmdline()):
                     child.kill()
                     killed.append(child.pid)
 

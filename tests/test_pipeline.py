@@ -136,7 +136,7 @@ def test_workers_are_called_beforehand_where_there_is_something_to_extract(
     parts.call_workers(config(), fetched)
     assert not called
     parts.call_workers(config(extract={"mode": "quality"}), fetched)
-    assert called == ["tasks.text.pages", "tasks.text.cleaning"]
+    assert called == ["tasks.text.pages", "tasks.text.cleaning", "tasks.text.block_extract"]
 
 
 def test_what_became_of_the_model_is_told_once(home: Path) -> None:

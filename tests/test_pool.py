@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tasks import pool_processes
+from tasks import pool_fork_server, pool_processes
 from tasks.pool import Outcome, PoolError, map_isolated
 from tasks.processors import SHARE, processors
 
@@ -97,7 +98,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def pids_kept() -> set[int]:
-    return {worker.process.pid for worker in pool_processes._staff.resting}
+    return {worker.pid for worker in pool_processes._staff.resting}
 
 
 def test_order_is_kept_whatever_the_workers() -> None:
@@ -237,6 +238,7 @@ def test_maps_in_threads_share_workers_and_keep_a_bounded_number(helpers: object
 def two_processors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As many workers as two processors carry; none is left of other tests, and none for them."""
     until(nobody_works)
+    pool_processes.dismiss()
     monkeypatch.setattr(pool_processes, "_staff", pool_processes._Staff())
     monkeypatch.setattr(pool_processes, "processors", lambda: 2)
     yield
@@ -279,9 +281,11 @@ def test_maps_side_by_side_have_no_more_workers_than_processors(helpers: object)
 
 @pytest.mark.usefixtures("two_processors")
 def test_a_map_that_is_left_alone_borrows_the_others_worker(helpers: object) -> None:
+    short = map_isolated(helpers.pid_of, range(9), chunk=1)  # type: ignore[attr-defined]
+    others = next(short).value
     long = map_isolated(helpers.pid_after, [0.02] * 100, workers=2, chunk=1)  # type: ignore[attr-defined]
     own = next(long).value
-    (others,) = values(map_isolated(helpers.pid_of, [0], workers=2))  # type: ignore[attr-defined]
+    assert set(values(short)) == {others}
     assert set(values(long)) == {own, others}
 
 
@@ -333,6 +337,33 @@ def test_a_process_that_shares_the_processors_takes_its_share(monkeypatch: pytes
         assert processors() == allowed
 
 
+def test_a_server_of_workers_killed_by_hand_is_replaced(helpers: object) -> None:
+    outcomes = map_isolated(helpers.pid_after, [0.01] * 100, workers=2, chunk=1)  # type: ignore[attr-defined]
+    own = next(outcomes).value
+    assert isinstance(own, int)
+    server = psutil.Process(own).parent()
+    assert server is not None
+    server.kill()
+    os.kill(own, signal.SIGKILL)
+    assert None not in values(outcomes)
+    assert values(map_isolated(helpers.misbehave, ["a"])) == ["aa"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("two_processors")
+def test_a_server_that_nobody_wants_ends_and_is_replaced(
+    helpers: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soon = pool_fork_server.PROGRAM.replace(
+        "s.serve", "s.REST_SECONDS = s.pool_worker.REST_SECONDS = 0.1; s.serve"
+    )
+    monkeypatch.setattr(pool_fork_server, "PROGRAM", soon)
+    (first,) = values(map_isolated(helpers.pid_of, [0]))  # type: ignore[attr-defined]
+    assert isinstance(first, int)
+    server = psutil.Process(first).ppid()
+    until(lambda: not _alive(first) and not _alive(server))
+    assert values(map_isolated(helpers.misbehave, ["a"])) == ["aa"]  # type: ignore[attr-defined]
+
+
 def test_a_worker_killed_at_rest_is_replaced(helpers: object) -> None:
     (pid,) = values(map_isolated(helpers.pid_of, [0]))  # type: ignore[attr-defined]
     assert isinstance(pid, int)
@@ -354,7 +385,7 @@ def test_a_forked_child_leaves_its_parents_workers_alone() -> None:
     program = (
         "import math, os\nfrom tasks.pool import map_isolated\nfrom tasks import pool_processes\n"
         "list(map_isolated(math.sqrt, [4.0]))\n"
-        "resting = lambda: [worker.process.pid for worker in pool_processes._staff.resting]\n"
+        "resting = lambda: [worker.pid for worker in pool_processes._staff.resting]\n"
         "(pid,) = resting()\n"
         "if (child := os.fork()) == 0:\n"
         "    assert [o.value for o in map_isolated(math.sqrt, [9.0])] == [3.0]\n"
@@ -385,27 +416,22 @@ def test_bounds_are_checked() -> None:
 
 @pytest.mark.parametrize("left", ["next(outcomes)", "list(outcomes)"], ids=["in_a_loop", "at_rest"])
 def test_an_orphaned_worker_ends(left: str) -> None:
-    """A parent that is killed leaves nothing behind: the item's own timer ends the loop."""
-
+    """A parent that is killed leaves nothing behind: the item's timer ends the loop, the server follows."""
     items = "[0, 30]" if left.startswith("next") else "[0]"
     program = (
         "import time\nfrom tasks.pool import map_isolated\n"
         f"outcomes = map_isolated(time.sleep, {items}, timeout_s=0.4, chunk=1)\n"
-        f"{left}; import subprocess, os\n"
-        "command = ['pgrep', '-P', str(os.getpid()), '-f', 'pool_worker']\n"
-        "print(subprocess.check_output(command).decode(), flush=True)\n"
+        f"{left}; import psutil\n"
+        "print(*[child.pid for child in psutil.Process().children(recursive=True)], flush=True)\n"
         "time.sleep(30)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    pid = int(parent.stdout.readline())
+    server, worker = map(int, parent.stdout.readline().split())
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and _alive(pid):
-        time.sleep(0.05)
-    assert not _alive(pid)
+    until(lambda: not _alive(worker) and not _alive(server))
 
 
 def _alive(pid: int) -> bool:

@@ -8,7 +8,7 @@ language (ours alone: datatrove's filter downloads its model), Gopher, C4 and Fi
 MinHash signatures, clusters, and the corpus written without duplicates. One core means that the kernel holds
 the whole process tree to one processor, so that processes beside the main one do not flatter the figure.
 Memory is the largest resident size of the whole process tree, added up twice a second from beside it;
-what processes share counts once in each.
+what processes share counts once.
 
 The peer reads copies of the files, made before its time is taken, in which responses without an address have
 their record id for one: warcio, which it reads with, fails on them. Ours reads the files as they are.

@@ -8,11 +8,11 @@ import psutil
 
 
 def resident(pid: int) -> int:
-    """Bytes that a process and its children hold now; what they share counts once in each."""
+    """Bytes that a process and its children hold in memory; a page that several share counts once (PSS)."""
     total = 0
     with suppress(psutil.NoSuchProcess):
         head = psutil.Process(pid)
         for each in (head, *head.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                total += each.memory_info().rss
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                total += each.memory_full_info().pss
     return total
