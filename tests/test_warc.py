@@ -129,6 +129,16 @@ def test_garbage_between_members_costs_nothing_else(tmp_path):
     assert [name for name in found if name.isdigit()] == ["0", "1", "2", "3"]
 
 
+@pytest.mark.parametrize("packed", ["gzip", "zstd"], indirect=True)
+def test_a_long_member_that_is_cut_costs_nothing_after_it(tmp_path, packed):
+    pages = [b"<html>" + b"<p>A paragraph like many others.</p>" * (9000 if i == 2 else 1) for i in range(60)]
+    members = [packed([warc_record(i, page)]) for i, page in enumerate(pages)]
+    members[2] = members[2][: len(members[2]) // 2]
+    found = said(read_bytes(tmp_path, b"".join(members)))
+    assert [name for name in found if name.isdigit()] == [str(i) for i in range(60) if i != 2]
+    assert len(found) == 60
+
+
 @pytest.mark.parametrize("cut", [0.3, 0.55, 0.9, 0.99])
 def test_a_cut_file_gives_what_was_before_the_cut_and_says_so(tmp_path, packed, cut):
     records = [warc_record(i, b"<html>" + random.Random(i).randbytes(600).hex().encode()) for i in range(10)]
@@ -329,6 +339,38 @@ def test_records_that_claim_to_be_longer_than_they_are_are_read_in_proportion(tm
     found = read_bytes(tmp_path, liar * 100_000 + warc_record(1), replace(LIMITS, record_bytes=2**24))
     assert time.process_time() - started < 8, "ten times as long if each of them copies what follows"
     assert Counter(said(found)) == {"truncated": 100_000, "1": 1}
+
+
+@pytest.mark.parametrize(
+    ("squeeze", "unit"),
+    [
+        (gzip.compress, b"\x1f\x8b\x08"),
+        (gzip.compress, b"\x1f\x8b\x08\x08"),  # the rest of the file as a name
+        (gzip.compress, b"\x1f\x8b\x08" + bytes(7) + b"\0\0\0\xff\xff" * 9),  # blocks without content
+        (zstandard.compress, b"\x28\xb5\x2f\xfd"),
+        (zstandard.compress, b"\x28\xb5\x2f\xfd" + bytes(56)),
+    ],
+)
+def test_bytes_full_of_what_looks_like_frames_are_read_in_proportion(tmp_path, squeeze, unit):
+    records = [squeeze(warc_record(i)) for i in range(3)]
+    data = records[0] + unit * (3 * 2**20 // len(unit)) + bytes(2**20) + records[1] + records[2]
+    started = time.process_time()
+    found = Counter(said(read_bytes(tmp_path, data)))
+    assert time.process_time() - started < 4, "hours if each of them is read to the file's end"
+    assert [found.pop(str(i)) for i in range(3)] == [1, 1, 1]
+    assert set(found) <= {"bad_compression", "truncated", "false_starts"}
+
+
+def test_members_within_members_are_read_in_proportion(tmp_path):
+    start = b"\x1f\x8b\x08" + bytes(7)
+    content = b"WARC/1.0\r\nContent-Length: 9999\r\n\r\n" + start
+    size = len(content)
+    stored = b"\0" + size.to_bytes(2, "little") + (0xFFFF - size).to_bytes(2, "little") + content
+    last = gzip.compress(warc_record(1))
+    started = time.process_time()
+    found = said(read_bytes(tmp_path, start + stored * 100_000 + last, replace(LIMITS, record_bytes=2**24)))
+    assert time.process_time() - started < 30, "hours if each of them is read to the end of the outermost"
+    assert found[-1] == "1"
 
 
 @pytest.mark.parametrize("magic", [b"\x28\xb5\x2f\xfd", b"\x1f\x8b\x08"])

@@ -9,7 +9,6 @@ where a length is too long it hands on the following records' bytes as this one'
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from io import DEFAULT_BUFFER_SIZE, BytesIO, RawIOBase
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, cast
@@ -22,6 +21,17 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 ZSTD_SKIPPABLE = range(0x184D2A50, 0x184D2A60)
 ZSTD_DICTIONARY = 0x184D2A5D
 ZSTD_MAX_WINDOW = 128 * 2**20
+GZIP_LOOK = 1024
+"""Compressed bytes of a gzip member that are looked into for its content's first ones: its header with a
+file's name, and the tables of its first block."""
+ZSTD_LOOK = 4096
+"""Compressed bytes of a zstd frame that are taken at a time, up to its first block's end."""
+LONGEST_LOOK = 128 * 2**10 + 32
+"""Bytes of the longest first block of a zstd frame, with the headers before it."""
+SEARCHED = 2**20
+"""Bytes of a file that are searched for a frame's start at a time."""
+LOOKED_AT = 16
+"""Bytes looked into for each byte searched, from which a stretch of SEARCHED bytes is left."""
 
 Compression = Literal["plain", "gzip", "zstd"]
 
@@ -91,19 +101,18 @@ class GzipFrame:
 
     @property
     def consumed(self) -> int:
-        """Compressed bytes read so far."""
+        """Compressed bytes read so far; of a broken member, those before the piece that could not be read."""
         left = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
         return self._taken - len(left)
 
     def read(self) -> bytes:
         """The next inflated piece; a bomb costs no more memory than this piece."""
         while not self._inflate.eof:
-            raw = self._inflate.unconsumed_tail
-            if not raw:
-                raw = self._file.read(CHUNK)
-                self._taken += len(raw)
+            unread = self._inflate.unconsumed_tail
+            raw = unread or self._file.read(CHUNK)
             try:
                 data = self._inflate.decompress(raw, CHUNK)
+                self._taken += 0 if unread else len(raw)
             except zlib.error as error:
                 raise FrameError("bad_compression", f"gzip member at byte {self.offset}: {error}") from None
             if data:
@@ -114,69 +123,73 @@ class GzipFrame:
 
 
 class ZstdFrame:
-    """One zstd frame, whose end is found from its block headers before a byte is decompressed."""
+    """One zstd frame, whose blocks' headers are read with it, so that no byte after its end is taken."""
 
     def __init__(self, file: BinaryIO, offset: int, dictionary: bytes = b"") -> None:
         self.offset = offset
-        length = zstd_frame_length(file, offset)
-        trained = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
-        engine = zstandard.ZstdDecompressor(dict_data=trained, max_window_size=ZSTD_MAX_WINDOW)
-        self._slice = _FileSlice(file, offset, length)
-        self._stream = engine.stream_reader(cast(BinaryIO, self._slice), read_size=CHUNK)
+        self._blocks = _ZstdBlocks(file, offset)
+        engine = _zstd_engine(dictionary)
+        self._stream = engine.stream_reader(cast(BinaryIO, self._blocks), read_size=CHUNK)
 
     @property
     def consumed(self) -> int:
         """Compressed bytes read so far."""
-        return self._slice.taken
+        return self._blocks.taken
 
     def read(self) -> bytes:
         """The next decompressed piece."""
         try:
-            return bytes(self._stream.read(CHUNK))
+            data = bytes(self._stream.read(CHUNK))
         except zstandard.ZstdError as error:
             raise FrameError("bad_compression", f"zstd frame at byte {self.offset}: {error}") from None
-
-
-class _FileSlice(RawIOBase):
-    """The bytes ``start`` to ``start + length`` of a file, read once, in order."""
-
-    def __init__(self, file: BinaryIO, start: int, length: int) -> None:
-        super().__init__()
-        self._file, self._length, self.taken = file, length, 0
-        file.seek(start)
-
-    def read(self, size: int = DEFAULT_BUFFER_SIZE) -> bytes:
-        """The next bytes of the slice; none at its end."""
-        data = self._file.read(min(size, self._length - self.taken))
-        self.taken += len(data)
+        if not data and not self._blocks.ended:
+            raise FrameError("truncated", f"the zstd frame at byte {self.offset} is cut short")
         return data
 
 
-def zstd_frame_length(file: BinaryIO, offset: int) -> int:
-    """Bytes of the zstd frame at ``offset`` (RFC 8878, section 3.1), from its headers alone.
+def _zstd_engine(dictionary: bytes) -> zstandard.ZstdDecompressor:
+    trained = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
+    return zstandard.ZstdDecompressor(dict_data=trained, max_window_size=ZSTD_MAX_WINDOW)
 
-    Raises FrameError ``truncated`` where the file ends before the frame does, ``bad_compression`` where
-    there is no frame.
-    """
-    size = file.seek(0, 2)
-    file.seek(offset)
-    head = file.read(18)
-    if head[:4] != ZSTD_MAGIC or len(head) < 6:
-        raise FrameError("bad_compression", f"no zstd frame at byte {offset}")
-    descriptor = head[4]
-    single_segment = descriptor >> 5 & 1
-    content_size_bytes = (1 if single_segment else 0, 2, 4, 8)[descriptor >> 6]
-    dictionary_bytes = (0, 1, 2, 4)[descriptor & 3]
-    position = offset + 5 + (1 - single_segment) + dictionary_bytes + content_size_bytes
-    last = False
-    while not last:
-        file.seek(position)
-        header = int.from_bytes(file.read(3), "little")
-        last, kind = bool(header & 1), header >> 1 & 3
-        position += 3 + (1 if kind == 1 else header >> 3)
-        if position > size:
-            raise FrameError("truncated", f"the zstd frame at byte {offset} is cut short")
-    return position + (4 if descriptor >> 2 & 1 else 0) - offset
+
+class _ZstdBlocks(RawIOBase):
+    """The bytes of one zstd frame (RFC 8878, section 3.1), block by block up to the last one's end."""
+
+    def __init__(self, file: BinaryIO, offset: int) -> None:
+        super().__init__()
+        file.seek(offset)
+        head = file.read(6)
+        if head[:4] != ZSTD_MAGIC or len(head) < 6:
+            raise FrameError("bad_compression", f"no zstd frame at byte {offset}")
+        file.seek(offset)
+        descriptor = head[4]
+        single_segment = descriptor >> 5 & 1
+        content_size_bytes = (1 if single_segment else 0, 2, 4, 8)[descriptor >> 6]
+        dictionary_bytes = (0, 1, 2, 4)[descriptor & 3]
+        self._file = file
+        self._left = 5 + (1 - single_segment) + dictionary_bytes + content_size_bytes
+        """Bytes up to the next block's header, or to the frame's end."""
+        self._checksum = 4 if descriptor >> 2 & 1 else 0
+        self._last = False
+        self.taken = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of the frame has been read."""
+        return self._last and not self._left
+
+    def read(self, size: int = DEFAULT_BUFFER_SIZE) -> bytes:
+        """The next bytes, of one block at most; none at the frame's end, or where the file ends."""
+        header = b""
+        if not self._left and not self._last:
+            header = self._file.read(3)
+            number = int.from_bytes(header, "little")
+            self._last, kind = bool(number & 1), number >> 1 & 3
+            self._left = (1 if kind == 1 else number >> 3) + (self._checksum if self._last else 0)
+        data = self._file.read(min(size - len(header), self._left))
+        self._left -= len(data)
+        self.taken += len(header) + len(data)
+        return header + data
 
 
 def open_frame(file: BinaryIO, compression: Compression, offset: int, dictionary: bytes = b"") -> Frame:
@@ -201,39 +214,67 @@ def zstd_dictionary(file: BinaryIO) -> tuple[bytes, int]:
     return bytes(data), 8 + length
 
 
+class FalseStartsError(FrameError):
+    """So much that only looks like frames that a part of a file was left; ``end`` is the byte after it."""
+
+    def __init__(self, start: int, end: int) -> None:
+        super().__init__("false_starts", f"bytes {start} to {end} are full of what looks like frames")
+        self.end = end
+
+
 def find_frame(
     file: BinaryIO, compression: Compression, start: int, opening: bytes, end: int, dictionary: bytes = b""
 ) -> int | None:
     """First byte in ``start`` to ``end`` at which a frame starts whose content begins with ``opening``.
 
-    The magic alone occurs by chance once in 16 MB of compressed data, hence the look inside.
+    The magic alone occurs by chance once in 16 MB of compressed data, hence the look inside. Each look is
+    short, and bounded in number: bytes full of magics would else hold a worker for minutes.
+
+    Raises:
+        FalseStartsError: a stretch of SEARCHED bytes has more of them than LOOKED_AT allows for.
     """
     magic = {"gzip": GZIP_MAGIC, "zstd": ZSTD_MAGIC, "plain": opening}[compression]
-    for offset in _occurrences(file, magic, start, end):
-        if compression == "plain":
-            return offset
-        try:
-            if open_frame(file, compression, offset, dictionary).read().startswith(opening):
-                return offset
-        except FrameError:
-            continue
+    look = _Look(compression, opening, dictionary)
+    for begin in range(start, end, SEARCHED):
+        file.seek(begin)
+        piece = file.read(SEARCHED + LONGEST_LOOK)
+        last, looked_at = min(SEARCHED, end - begin), 0
+        found = piece.find(magic, 0, last + len(magic) - 1)
+        while found >= 0:
+            if compression == "plain" or look.begins(piece, found):
+                return begin + found
+            looked_at += look.bytes
+            if looked_at > LOOKED_AT * SEARCHED:
+                raise FalseStartsError(begin + found, begin + last)
+            found = piece.find(magic, found + 1, last + len(magic) - 1)
+        if len(piece) < SEARCHED:
+            return None
     return None
 
 
-def _occurrences(file: BinaryIO, needle: bytes, start: int, end: int) -> Iterator[int]:
-    """Offsets of ``needle`` in the file from ``start``, up to but not at ``end``."""
-    position, tail = start, b""
-    while position < end:
-        file.seek(position)
-        data = tail + file.read(CHUNK)
-        base = position - len(tail)
-        if len(data) == len(tail):
-            return
-        found = data.find(needle)
-        while found >= 0:
-            if base + found >= end:
-                return
-            yield base + found
-            found = data.find(needle, found + 1)
-        position = base + len(data)
-        tail = data[-(len(needle) - 1) :] if len(needle) > 1 else b""
+class _Look:
+    """Tells what a frame's content begins with, from its first bytes."""
+
+    def __init__(self, compression: Compression, opening: bytes, dictionary: bytes) -> None:
+        self._gzip = compression == "gzip"
+        self._opening = opening
+        self._engine = _zstd_engine(dictionary)
+        self.bytes = 0
+        """Compressed bytes that the last look took."""
+
+    def begins(self, piece: bytes, start: int) -> bool:
+        """Whether the frame that starts here begins with the opening."""
+        try:
+            if self._gzip:
+                self.bytes = GZIP_LOOK
+                raw = piece[start : start + GZIP_LOOK]
+                return zlib.decompressobj(wbits=31).decompress(raw, len(self._opening)) == self._opening
+            source = BytesIO(piece)
+            source.seek(start)
+            try:
+                head = self._engine.stream_reader(source, read_size=ZSTD_LOOK).read(len(self._opening))
+            finally:
+                self.bytes = source.tell() - start
+            return bytes(head) == self._opening
+        except (zlib.error, zstandard.ZstdError):
+            return False

@@ -13,6 +13,7 @@ from tasks.web.frames import (
     GZIP_MAGIC,
     ZSTD_MAGIC,
     Compression,
+    FalseStartsError,
     Frame,
     FrameError,
     compression_of,
@@ -30,6 +31,8 @@ _BLANK_LINES = re.compile(rb"[\r\n]++")
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _LONGEST_START = 12
 _DAMAGED_HEAD = 2**20
+_READ_IN_VAIN = 256 * 2**20
+"""Compressed bytes of a range's broken frames up to which what they hold is searched for other frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +67,13 @@ def read_warc(
     size = path.stat().st_size
     with path.open("rb") as file:
         dictionary, first = zstd_dictionary(file) if compression == "zstd" else (b"", 0)
-        offset: int | None = max(start, first)
         stop = size if end is None else min(end, size)
+        reading = _Reading(file, compression, stop, limits, dictionary)
+        offset: int | None = max(start, first)
         if start and offset is not None:
-            offset = find_frame(file, compression, offset, b"WARC/", stop, dictionary)
+            offset = yield from reading.search(offset)
         while offset is not None and offset < stop:
-            offset = yield from _read_frame(file, compression, offset, stop, limits, dictionary)
+            offset = yield from reading.frame(offset)
 
 
 def _packing(path: Path) -> Compression:
@@ -93,21 +97,49 @@ def _starts_a_record(file: BinaryIO, compression: Compression) -> bool:
         return False
 
 
-def _read_frame(
-    file: BinaryIO, compression: Compression, offset: int, stop: int, limits: ReadLimits, dictionary: bytes
-) -> Generator[WarcRecord | Fault, None, int | None]:
-    """Yield one frame's records; return the next frame's offset, or None at the end."""
-    try:
-        frame = open_frame(file, compression, offset, dictionary)
-        reader = _FrameReader(frame, limits, stop if compression == "plain" else None)
-        yield from reader.records()
-    except FrameError as error:
-        yield Fault("", offset, error.reason, error.detail)
-        return find_frame(file, compression, offset + 1, b"WARC/", file.seek(0, 2), dictionary)
-    following = offset + frame.consumed
-    if reader.broken:
-        return find_frame(file, compression, following, b"WARC/", file.seek(0, 2), dictionary)
-    return following
+class _Reading:
+    """The reading of one range of a file, frame by frame."""
+
+    def __init__(
+        self, file: BinaryIO, compression: Compression, stop: int, limits: ReadLimits, dictionary: bytes
+    ) -> None:
+        self._file, self._compression, self._stop = file, compression, stop
+        self._limits, self._dictionary = limits, dictionary
+        self._vain = 0
+        """Compressed bytes of the frames that broke."""
+
+    def frame(self, offset: int) -> Generator[WarcRecord | Fault, None, int | None]:
+        """Yield one frame's records; return the next frame's offset, or None at the end."""
+        frame: Frame | None = None
+        try:
+            frame = open_frame(self._file, self._compression, offset, self._dictionary)
+            reader = _FrameReader(frame, self._limits, self._stop if self._compression == "plain" else None)
+            yield from reader.records()
+        except FrameError as error:
+            yield Fault("", offset, error.reason, error.detail)
+            return (yield from self.search(offset + self._passed(frame)))
+        if reader.broken:
+            return (yield from self.search(offset + self._passed(frame)))
+        return offset + frame.consumed
+
+    def _passed(self, broken: Frame | None) -> int:
+        """How many bytes of a broken frame are not searched for another: the fewest, as the damage may have
+        been long before it shows. Frames that lie in each other would so be read without end."""
+        consumed = broken.consumed if broken else 0
+        self._vain += consumed
+        return max(1, consumed) if self._vain > _READ_IN_VAIN else 1
+
+    def search(self, start: int) -> Generator[Fault, None, int | None]:
+        """Return where the next frame starts, or None; yield what was left on the way."""
+        while start < self._stop:
+            try:
+                return find_frame(
+                    self._file, self._compression, start, b"WARC/", self._stop, self._dictionary
+                )
+            except FalseStartsError as error:
+                yield Fault("", start, error.reason, error.detail)
+                start = error.end
+        return None
 
 
 class _FrameReader:
