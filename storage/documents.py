@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage.columns import batch_of, rows_of
@@ -50,6 +49,8 @@ class PartWriter:
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         """Append a batch of this schema: no Python object is made of a row."""
+        import pyarrow.compute as pc  # here: it would take a twentieth of a second of every start
+
         self._gather()
         texts = batch.schema.get_field_index("text")
         sizes = pc.utf8_length(batch.column(texts)).to_pylist() if texts >= 0 else [0] * batch.num_rows

@@ -12,7 +12,6 @@ from contextlib import suppress
 from functools import reduce
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tasks.web.urls import canonical_url, host_of
 
@@ -69,6 +68,8 @@ def spellings(host: str) -> list[str]:
 
 def match(urls: pa.ChunkedArray, domains: pa.ChunkedArray, wanted: str) -> pa.ChunkedArray:
     """Which rows a rule means, as booleans; ``domains`` are hosts in lower case, null where there is none."""
+    import pyarrow.compute as pc  # here: runs without rules need not wait for it
+
     kind, _, value = wanted.partition(" ")
     if kind == "url":
         return pc.is_in(urls, value_set=pa.array([value, canonical_url(value) or value], pa.string()))
@@ -78,7 +79,7 @@ def match(urls: pa.ChunkedArray, domains: pa.ChunkedArray, wanted: str) -> pa.Ch
 
 def hits(urls: pa.ChunkedArray, domains: pa.ChunkedArray, rules: Sequence[str]) -> list[str]:
     """Those of the rules that mean at least one of the rows, in their order."""
-    return [wanted for wanted in rules if pc.any(match(urls, domains, wanted)).as_py()]
+    return [wanted for wanted in rules if match(urls, domains, wanted).index(True).as_py() >= 0]
 
 
 def overlapping(wanted: str, rules: Sequence[str]) -> list[str]:
