@@ -22,7 +22,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import traceback
 from collections.abc import Iterable
 from multiprocessing import Pipe
@@ -73,16 +72,18 @@ class ForkServer:
     def close(self) -> None:
         """Let it go when its last worker has; does not wait for it."""
         self._control.close()
-        threading.Thread(target=self._process.wait, daemon=True).start()
 
-    def end(self) -> None:
-        """Kill it; its workers go on, but what becomes of them is not told any more."""
-        self._process.kill()
-        self.close()
+    def gone(self) -> bool:
+        """Whether it has gone, after :meth:`close`."""
+        return self._process.poll() is not None
 
     def wait(self) -> None:
         """Wait until it has gone, after :meth:`close`: its workers' processor time is then counted here."""
         self._process.wait()
+
+    def end(self) -> None:
+        """Kill it; its workers go on, but what becomes of them is not told any more."""
+        self._process.kill()
 
     def disown(self) -> None:
         """In a forked child: the server is its parent's; only the copy of its socket is closed."""

@@ -128,6 +128,8 @@ class _Staff:
     server: ForkServer | None = None
     """The one that workers of these surroundings come from."""
     surroundings: tuple[object, ...] = ()
+    former: list[ForkServer] = field(default_factory=list)
+    """Servers of other surroundings, which go with their last workers."""
 
     def full(self, most: int) -> bool:
         """Whether there are as many as can work at the same time, or as one map wants."""
@@ -212,16 +214,15 @@ def rest(worker: WorkerProcess) -> None:
 
 
 def dismiss() -> None:
-    """End every worker at rest, and the server with the last."""
+    """End every worker at rest, and the server where no other is left."""
     with _staff.changed:
-        leaving, server = _staff.resting[:], _staff.server
+        leaving = _staff.resting[:]
         _staff.resting.clear()
-        _staff.server = None
+        _close_server()
     for worker in leaving:
         worker.end()
-    if server is not None:
-        server.close()
-        if not _staff.working:
+    if not _staff.working:
+        for server in _staff.former:
             server.wait()
 
 
@@ -290,27 +291,38 @@ def _surroundings() -> tuple[object, ...]:
 
 def _start(job: Job, modules: Sequence[str] = (), *, called: bool = False) -> WorkerProcess:
     """Ask for a worker with these modules and the job's; it is not ready yet."""
-    surroundings = _surroundings()
+    modules = (*modules, _module(job))
     with _staff.changed:
+        _staff.called -= called
+        surroundings = _surroundings()
         server = _server(surroundings)
         try:
-            pipes = server.fork((*modules, _module(job)))
+            pipes = server.fork(modules)
         except ConnectionError:  # it was killed, or nobody has wanted a worker for long
-            server = _server(())
-            pipes = server.fork((*modules, _module(job)))
+            _close_server()
+            server = _server(surroundings)
+            pipes = server.fork(modules)
         worker = WorkerProcess(server, *pipes, surroundings)
         _staff.working[worker] = called
-        _staff.called -= called
     return worker
 
 
 def _server(surroundings: tuple[object, ...]) -> ForkServer:
     """The server for workers of these surroundings; called with the lock held."""
-    if _staff.server is None or _staff.surroundings != surroundings:
-        if _staff.server is not None:
-            _staff.server.close()
-        _staff.server, _staff.surroundings = ForkServer(), _surroundings()
+    if _staff.server is not None and _staff.surroundings != surroundings:
+        _close_server()
+    if _staff.server is None:
+        _staff.server, _staff.surroundings = ForkServer(), surroundings
     return _staff.server
+
+
+def _close_server() -> None:
+    """Let the server go when its workers have; called with the lock held."""
+    _staff.former = [server for server in _staff.former if not server.gone()]
+    if _staff.server is not None:
+        _staff.server.close()
+        _staff.former.append(_staff.server)
+        _staff.server = None
 
 
 def _module(job: Job) -> str:
@@ -324,8 +336,8 @@ def _forget() -> None:
     for worker in _staff.resting:
         worker.connection.close()
         worker.status.close()
-    if _staff.server is not None:
-        _staff.server.disown()
+    for server in (*_staff.former, *filter(None, [_staff.server])):
+        server.disown()
     _staff = _Staff()  # a thread that held the old one's lock was not forked
 
 

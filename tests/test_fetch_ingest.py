@@ -189,10 +189,10 @@ def test_a_worker_killed_by_hand_costs_nothing(home, tmp_path):
 
     def kill(event: Event) -> None:
         if event.state == "progress" and not killed:
-            for child in psutil.Process().children(recursive=True):
-                if "pool_fork_server" in " ".join(child.cmdline()):
-                    child.kill()
-                    killed.append(child.pid)
+            found = psutil.Process().children(recursive=True)
+            for child in [each for each in found if "pool_fork_server" in " ".join(each.cmdline())]:
+                child.kill()
+                killed.append(child.pid)
 
     (ref,) = resolve(source, CONFIG)
     with listening(kill):
