@@ -153,6 +153,65 @@ def test_a_script_that_only_an_attribute_names_hides_nothing(mode: Mode, tag: st
     assert "hidden" not in text
 
 
+@pytest.mark.parametrize("mode", ["fast", "best", "quality"])
+@pytest.mark.parametrize(
+    "drawing",
+    [
+        "<svg width=10><path d='M0'/>",
+        "<svg><g><path d='M0'></g>",
+        "<math><mrow>",
+        "<svg><path d='M0'/><font color=red>",
+        "<SVG><title>A <b>river</b></title><desc>x</desc>",
+    ],
+)
+@pytest.mark.parametrize("later", ["", "<svg><path d='M0'/></svg>", "</svg>"])
+def test_a_drawing_without_its_end_hides_nothing(mode: Mode, drawing: str, later: str) -> None:
+    """As in browsers: a paragraph cannot be in a drawing, so it ends one."""
+    html = f"<body><header>Menu</header>{drawing}<p>{STORY}</p>{later}<p>{OUTSIDE}</p><p>{CHINESE}</p>"
+    text = extract(html.encode(), mode=mode).text
+    assert all(each in text for each in (STORY.strip(), OUTSIDE, CHINESE))
+
+
+@pytest.mark.parametrize("mode", ["fast", "best", "quality"])
+def test_html_within_a_drawing_is_part_of_it(mode: Mode) -> None:
+    inner = (
+        "<foreignObject><div><p>hidden</p></div></foreignObject><title>hidden<p></title><!-- <p>hidden -->"
+    )
+    html = f"<body><p>{STORY}</p><svg>{inner}<path aria-label='<p>'/>hidden</svg><p>{CHINESE}</p>"
+    text = extract(html.encode(), mode=mode).text
+    assert STORY.strip() in text
+    assert CHINESE in text
+    assert "hidden" not in text
+
+
+@pytest.mark.parametrize("mode", ["fast", "best", "quality"])
+@pytest.mark.parametrize("tag", ["noframes", "NOFRAMES"])
+def test_what_is_meant_for_readers_without_frames_is_read(mode: Mode, tag: str) -> None:
+    html = f"<frameset><frame src=a></frameset><{tag}><body><p>{STORY}</p><p>{CHINESE}</p></body></{tag}>"
+    text = extract(html.encode(), mode=mode).text
+    assert STORY.strip() in text
+    assert CHINESE in text
+    assert "<p>" not in text
+
+
+@pytest.mark.parametrize("mode", ["fast", "best"])
+@pytest.mark.parametrize("opened", ["<embed src=x>", "<map name=x><area href=y>"])
+def test_what_has_no_text_of_its_own_hides_none(mode: Mode, opened: str) -> None:
+    html = f"<body>{opened}<p>{STORY}</p><p>{CHINESE}</p>"
+    assert CHINESE in extract(html.encode(), mode=mode).text
+
+
+@pytest.mark.parametrize("mode", ["fast", "best"])
+@pytest.mark.parametrize(
+    "piece", ["<svg><p>x", "<svg><foreignObject><p>", "<svg><!--", "<svg></svg ", "<svg><path>"]
+)
+def test_drawings_without_ends_take_time_in_proportion(mode: Mode, piece: str) -> None:
+    started = time.process_time()
+    with contextlib.suppress(ExtractionError):
+        extract(f"<body><p>{STORY}</p>{piece * 60_000}</svg><p>{STORY}</p>".encode(), mode=mode)
+    assert time.process_time() - started < 12, "minutes if each is searched for its end"
+
+
 @pytest.mark.parametrize("mode", ["fast", "best"])
 def test_lines_of_code_stay_lines(mode: Mode) -> None:
     code = "<pre><code><div>if x:</div><div>    return 1</div></code></pre>"

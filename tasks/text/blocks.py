@@ -16,6 +16,7 @@ import numpy as np
 from lxml import etree
 from numpy.typing import NDArray
 
+from tasks.text.elements import FONT_ATTRIBUTES, HOLDS_HTML, ISLANDS, OUT_OF_FOREIGN
 from tasks.text.extract_errors import ExtractionError
 
 Numbers = NDArray[np.int32]
@@ -29,11 +30,11 @@ INLINE, BLOCK, SKIP, LINE, STRONG, LINK, VERBATIM = range(7)
 _BLOCKS = """
 address article aside blockquote body button caption center dd details dialog dir div dl dt fieldset
 figcaption figure footer form frameset h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main menu nav
-noscript ol option p search section summary table tbody td tfoot th thead tr ul
+noframes noscript ol option p search section summary table tbody td tfoot th thead tr ul
 """
 _SKIPPED = """
-script style template svg math iframe object canvas head select datalist textarea audio video map
-noframes embed rt rp
+script style template svg math iframe object canvas head select datalist textarea audio video
+rt rp
 """
 _TAGS = """
 html body div section article main aside header footer nav form p h1 h2 h3 h4 h5 h6 ul ol li dl dt dd
@@ -128,7 +129,10 @@ class _Reader:
     open_blocks: list[int] = field(default_factory=lambda: [0])
     buffer: list[str] = field(default_factory=list)
     inner: int = 0
-    skipping: int = 0
+    skipped: list[str] = field(default_factory=list)
+    """Names of the open elements of which nothing is read, from the outermost one."""
+    islands: int = 0
+    """How many of them hold HTML within a drawing or a formula."""
     in_link: int = 0
     in_strong: int = 0
     verbatim: int = 0
@@ -140,8 +144,11 @@ class _Reader:
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         """Open an element; one of block level ends the block before it."""
         kind = _KINDS.get(tag, INLINE)
-        if self.skipping or kind == SKIP:
-            self.skipping += 1
+        if self.skipped and self._breaks_out(tag, attributes):
+            self._leave_foreign()
+        if self.skipped or kind == SKIP:
+            self.skipped.append(tag)
+            self.islands += tag in ISLANDS
             return
         if kind == LINE:
             if self.buffer:
@@ -171,6 +178,21 @@ class _Reader:
             self.open_blocks.append(number)
             self.verbatim += 1
 
+    def _breaks_out(self, tag: str, attributes: Mapping[str, str]) -> bool:
+        """Whether a start tag ends the drawing or formula of which nothing is read.
+
+        A page of which nothing is left after a drawing without an end is read on so by browsers too.
+        """
+        if self.islands or self.skipped[0] not in HOLDS_HTML:
+            return False
+        return tag in OUT_OF_FOREIGN or (tag == "font" and not FONT_ATTRIBUTES.isdisjoint(attributes))
+
+    def _leave_foreign(self) -> None:
+        """Read on: for the parser the drawing's elements are open still, and their ends will come."""
+        holder = self.open[-1][0]
+        self.open += [(holder, LINE)] * len(self.skipped)
+        self.skipped.clear()
+
     def _describe(self, attributes: Mapping[str, str]) -> None:
         if not attributes:
             self.element_labels.append(0)
@@ -188,8 +210,8 @@ class _Reader:
 
     def end(self, tag: str) -> None:
         """Close the innermost element, and with it the block that it holds."""
-        if self.skipping:
-            self.skipping -= 1
+        if self.skipped:
+            self.islands -= self.skipped.pop() in ISLANDS
             return
         if len(self.open) == 1:
             return
@@ -208,7 +230,7 @@ class _Reader:
 
     def data(self, data: str) -> None:
         """Take text in."""
-        if self.skipping:
+        if self.skipped:
             return
         if not self.buffer:
             if not self.verbatim and data.isspace():

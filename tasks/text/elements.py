@@ -38,6 +38,8 @@ HOLDS_HTML = {
     "math": frozenset(_NAMES("mi mo mn ms mtext")),
 }
 """Elements of drawings and formulas that hold HTML again."""
+ISLANDS = frozenset().union(*HOLDS_HTML.values(), _NAMES("title annotation-xml"))
+"""All of them, with those whose content needs no look where the page's depth is measured."""
 OUT_OF_FOREIGN = HEADINGS | frozenset(
     _NAMES(
         "b big blockquote body br center code dd div dl dt em embed head hr i img li listing menu meta "
@@ -45,3 +47,5 @@ OUT_OF_FOREIGN = HEADINGS | frozenset(
     )
 )
 """Elements whose start ends a drawing or a formula."""
+FONT_ATTRIBUTES = frozenset(_NAMES("color face size"))
+"""Attributes with which a font element ends them too."""

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tasks.text.elements import ISLANDS, OUT_OF_FOREIGN
+
 _START = re.compile(
     rb"<(?:!--|[sS](?:[cC][rR][iI][pP][tT]|[tT][yY][lL][eE]|[vV][gG])\b"
     rb"|(?:[mM](?:[eE][tT][aA]|[aA][iI][nN])|[hH]1|[tT][iI][mM][eE]|[aA][rR][tT][iI][cC][lL][eE])(?=[\s/>]))"
@@ -19,9 +21,18 @@ _START = re.compile(
 MARKED = (b"<article", b"<h1", b"<main", b"<meta", b"<time")
 NEARBY = 2000
 """Bytes before a tag in which one that it stands in begins."""
+_DRAWING = b"<svg"
 _WITHOUT_TAGS = (b"<script", b"<style")
 _END = ord(">")
-_ENDS = {b"<!--": b"-->", b"<script": b"</script", b"<style": b"</style", b"<svg": b"</svg"}
+_ENDS = {b"<!--": b"-->", b"<script": b"</script", b"<style": b"</style", _DRAWING: b"</svg"}
+_IN_DRAWING = re.compile(
+    rb"<(?:(!--)|(/?)(%s)(?=[\s/>])|(?:%s)(?=[\s/>]))"
+    % ("|".join(sorted(ISLANDS)).encode(), "|".join(sorted(OUT_OF_FOREIGN)).encode()),
+    re.IGNORECASE,
+)
+"""What matters for where a drawing ends: comments, what holds HTML in it, and start tags that end it."""
+_NOFRAMES = re.compile(rb"</?noframes\b[^<>]*+>", re.IGNORECASE)
+"""Tags around what is for readers without frames, us: its markup is none for those who have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +61,12 @@ def split_utf8(page: bytes) -> Markup:
     Raises:
         UnicodeDecodeError: what is left, or a JSON-LD script, is not UTF-8.
     """
+    if b"<noframes" in page or b"<NOFRAMES" in page:
+        page = _NOFRAMES.sub(b" ", page)
     kept: list[bytes] = []
     linked: list[str] = []
     marks: dict[bytes, list[int]] = {name: [] for name in MARKED}
-    absent: set[bytes] = set()
+    ends: dict[bytes, tuple[int, int]] = {}
     position = start = removed = 0
     while found := _START.search(page, start):
         begin, start = found.span()
@@ -65,9 +78,11 @@ def split_utf8(page: bytes) -> Markup:
         # After a ">" it is not within a tag: nearly always so, and cheap to tell.
         if name in _WITHOUT_TAGS and page[begin - 1] != _END and _is_inside(page, begin):
             continue
-        stop = _after(page, start, _ENDS[name] if name == opening else _ENDS[name].upper(), absent)
+        stop = _after(page, start, _ENDS[name] if name == opening else _ENDS[name].upper(), ends)
         if stop < 0:
             continue
+        if name == _DRAWING:
+            stop = _drawn_up_to(page, start, stop)
         if name == b"<script" and b"ld+json" in page[start : start + 300]:
             content = page[page.find(b">", start) + 1 : page.rfind(b"</", start, stop)]
             linked.append(content.decode("utf-8"))
@@ -87,15 +102,37 @@ def _is_inside(page: bytes, place: int) -> bool:
     return page.rfind(b"<", near, place) > page.rfind(b">", near, place)
 
 
-def _after(page: bytes, start: int, end: bytes, absent: set[bytes]) -> int:
+def _after(page: bytes, start: int, end: bytes, ends: dict[bytes, tuple[int, int]]) -> int:
     """Where the end tag is over that comes first from here on, or -1.
 
-    ``absent`` collects the ends that do not come any more: nothing is searched for twice over the same page.
+    ``ends`` keeps where each end comes next, so that nothing is searched for twice over the same page: its
+    place and where it is over; both are -1 if it does not come any more.
     """
-    if end not in absent:
-        stop = page.find(end, start)
-        stop = page.find(b">", stop) if stop >= 0 else -1
-        if stop >= 0:
-            return stop + 1
-        absent.add(end)
-    return _after(page, start, end.swapcase(), absent) if end.swapcase() not in absent else -1
+    for form in (end, end.swapcase()):
+        place, over = ends.get(form, (0, 0))
+        if 0 <= place < start:
+            place = page.find(form, start)
+            over = page.find(b">", place) + 1 if place >= 0 else 0
+            ends[form] = (place, over) if over else (-1, -1)
+        if over > 0:
+            return over
+    return -1
+
+
+def _drawn_up_to(page: bytes, start: int, stop: int) -> int:
+    """Where a drawing is over whose next end tag is at ``stop``: before a start tag that cannot be in it.
+
+    Without its own end tag it would take in all text up to the end of the page's next one.
+    """
+    islands = 0
+    while found := _IN_DRAWING.search(page, start, stop):
+        start = found.end()
+        if found[1]:
+            start = page.find(b"-->", start, stop)
+            if start < 0:
+                return stop
+        elif found[3]:
+            islands += -1 if found[2] else 1
+        elif islands <= 0 and not _is_inside(page, found.start()):
+            return found.start()
+    return stop

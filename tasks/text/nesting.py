@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from tasks.text.elements import (
     BLOCKS,
     BODIES,
+    FONT_ATTRIBUTES,
     FORMATTING,
     HEADINGS,
     HOLDS_HTML,
@@ -36,7 +37,7 @@ from tasks.text.tags import RAW, overloaded, tags
 
 _ISLANDS = tuple(f"!{name}" for names in HOLDS_HTML.values() for name in sorted(names))
 """Names in the stack of what holds HTML in drawings and formulas; others in them begin with a colon there."""
-_FONT = re.compile(rb"\b(?:color|face|size)\b", re.IGNORECASE)
+_FONT = re.compile(rf"\b(?:{'|'.join(sorted(FONT_ATTRIBUTES))})\b".encode(), re.IGNORECASE)
 _ENDED_FORM = "/form"
 """Name in the stack of a form that ended before what is in it."""
 ALIKE = 3
