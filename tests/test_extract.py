@@ -224,6 +224,16 @@ def test_the_slow_mode_takes_time_in_proportion(piece: str) -> None:
     assert time.process_time() - start < 12
 
 
+@pytest.mark.parametrize(
+    "inline", ["<ruby>漢<rt>かん</rt></ruby>字", "<a href=x>x</a>y", "<svg><path></svg>x"]
+)
+def test_the_slow_mode_takes_a_paragraph_of_many_elements_in_proportion(inline: str) -> None:
+    html = page(f"<p>{ENGLISH}</p><p>{ENGLISH}</p><p>{inline * 20_000}</p>")
+    start = time.process_time()
+    assert ENGLISH in extract(html.encode(), mode="quality").text
+    assert time.process_time() - start < 6, "time with the square of their number is half a minute"
+
+
 def test_endless_runs_of_marks_are_cut() -> None:
     page = Page(f"<p>{ENGLISH}</p><p>{ENGLISH} x{MARKS * 100_000}y</p>".encode())
     start = time.process_time()

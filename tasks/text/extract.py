@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.text.charset import CONTROL_SAMPLE, as_utf8, decode_other, refuse_controls
 from tasks.text.extract_config import ExtractConfig, Mode
 from tasks.text.extract_errors import ExtractionError
-from tasks.text.extract_guards import is_plain_text, refuse_deep_nesting, refuse_other_formats
+from tasks.text.extract_guards import is_crowded, is_plain_text, refuse_deep_nesting, refuse_other_formats
 from tasks.text.main_text import SHORT, main_text
 from tasks.text.markup import Markup, split_utf8
 from tasks.text.metadata import Metadata, read_metadata
@@ -99,7 +99,7 @@ def _read(source: bytes, codec: str, url: str, mode: Mode, max_depth: int) -> Ex
     try:
         stated = read_statements(markup)
         about = read_metadata(markup, stated, url)
-        text = tidy(_MODES[mode](Page(page, markup, stated, about)))
+        text = tidy(_MODES[mode](Page(markup, stated, about)))
         if len(text.encode()) < SHORT <= len((article := tidy(stated.article())).encode()):
             text = article  # a script builds the page from what is stated
     except (ExtractionError, WeightsError, MemoryError):
@@ -113,8 +113,6 @@ def _read(source: bytes, codec: str, url: str, mode: Mode, max_depth: int) -> Ex
 class Page:
     """What the modes take a page's text from."""
 
-    source: bytes
-    """In UTF-8, whole; scripts may hold bytes that are not."""
     markup: Markup
     stated: Statements
     about: Metadata
@@ -125,12 +123,14 @@ def _fast(page: Page) -> str:
 
 
 def _quality(page: Page) -> str:
-    judged = _judged(page)
-    source = page.source.decode("utf-8", "replace")
-    plain = source.count("<") > MANY_TAGS  # its second opinions compare each paragraph with all others
-    source = _CELL.sub(lambda cell: _SPAN.sub("", cell[0]), source)
-    scored = str(_trafilatura()(source, include_comments=True, include_tables=True, fast=plain) or "")
-    return max(scored, judged.text(), _fast(page), key=judged.expected_f1)
+    judged, source = _judged(page), page.markup.page
+    texts = [judged.text(), _fast(page)]
+    if not is_crowded(source):
+        plain = source.count("<") > MANY_TAGS  # its second opinions compare each paragraph with all others
+        source = _CELL.sub(lambda cell: _SPAN.sub("", cell[0]), source)
+        scored = _trafilatura()(source, include_comments=True, include_tables=True, fast=plain)
+        texts.insert(0, str(scored or ""))
+    return max(texts, key=judged.expected_f1)
 
 
 def _best(page: Page) -> str:
