@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.text.charset import decode
+from tasks.text.charset import decode, known_codec
 from tasks.text.extract import extract
 from tasks.text.extract_config import ExtractConfig
 from tasks.text.extract_errors import ExtractionError
@@ -39,6 +39,12 @@ JAPANESE = (
     "その夜、川の水かさが増し、朝には低い牧草地がすっかり水に沈んでいた。村の誰も、これほど早い時期の"
     "洪水を覚えていなかったし、羊を高い所へ移そうと考えた者もいなかった。"
 )
+KOREAN = (
+    "강물은 밤새 불어났고 아침에는 낮은 초원이 물에 잠겨 있었다. 마을의 누구도 이렇게 이른 홍수를 기억하지 못했다. "
+    * 3
+)
+RUSSIAN = "Река поднялась ночью, и утром луга стояли под водой. " * 5
+TRADITIONAL = "那天夜裡河水漲了起來，到了早晨，低處的草地已經全被淹沒。村裡沒有人記得哪一年的洪水來得這樣早。"
 
 
 def page(body: str, head: str = "") -> str:
@@ -79,17 +85,18 @@ def test_same_bytes_same_text(mode: str) -> None:
         (JAPANESE, "shift_jis"),
         (JAPANESE, "euc_jp"),
         (JAPANESE, "iso2022_jp"),
+        (CHINESE * 30, "utf-16-le"),
+        (CHINESE * 30, "utf-16-be"),
+        (KOREAN, "euc_kr"),
+        (KOREAN, "cp949"),
         ("Der Fluß stieg über die Ufer; später fiel er. " * 5, "cp1252"),
-        ("Река поднялась ночью, и утром луга стояли под водой. " * 5, "cp1251"),
-        ("Река поднялась ночью, и утром луга стояли под водой. " * 5, "koi8_r"),
+        (RUSSIAN, "cp1251"),
+        (RUSSIAN, "koi8_r"),
     ],
 )
 def test_charsets_without_any_label(text: str, codec: str, mode: str) -> None:
     html = page(f"<p>{text}</p><p>{text}</p>").encode(codec)
     assert text.strip() in extract(html, mode=mode).text  # type: ignore[arg-type]
-
-
-TRADITIONAL = "那天夜裡河水漲了起來，到了早晨，低處的草地已經全被淹沒。村裡沒有人記得哪一年的洪水來得這樣早。"
 
 
 @pytest.mark.parametrize("label", ["header", "meta", "none", "wrong"])
@@ -98,6 +105,60 @@ def test_big5_however_labelled(label: str) -> None:
     html = page(f"<p>{TRADITIONAL}</p><p>{TRADITIONAL * 3}</p>", head).encode("big5")
     header = {"header": "Big5", "wrong": "utf-8"}.get(label, "")
     assert TRADITIONAL in extract(html, charset=header).text
+
+
+@pytest.mark.parametrize(
+    ("header", "meta"),
+    [
+        ("ISO-8859-1", ""),
+        ("", "iso-8859-1"),
+        ("windows-1252", "{0}"),
+        ("{0}", "us-ascii"),
+        ("ISO-8859-1", "utf-8"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("text", "codec"),
+    [
+        (CHINESE, "gbk"),
+        (TRADITIONAL * 2, "big5"),
+        (JAPANESE, "euc_jp"),
+        (KOREAN, "euc_kr"),
+        (RUSSIAN, "cp1251"),
+    ],
+)
+def test_a_server_that_says_latin_1_of_all_its_pages_is_not_believed(
+    text: str, codec: str, header: str, meta: str
+) -> None:
+    head = f'<meta charset="{meta.format(codec)}">' if meta else ""
+    html = page(f"<p>{text}</p><p>{text}</p>", head).encode(codec)
+    assert text.strip() in extract(html, charset=header.format(codec)).text
+
+
+@pytest.mark.parametrize(
+    "text", ["A situação das populações é uma opção. ", "Hän tietää tämän, vävyään ääneti. "]
+)
+@pytest.mark.parametrize("label", ["iso-8859-1", "windows-1252"])
+def test_a_label_of_latin_1_is_believed_of_western_text(text: str, label: str) -> None:
+    html = page(f"<p>{text * 20}</p>").encode("cp1252")
+    assert decode(html, label) == (html.decode("cp1252"), "cp1252")
+
+
+def test_a_label_of_latin_1_on_utf8_with_a_broken_byte_is_ignored() -> None:
+    text = "Près du château, la rivière était très élevée. " * 20
+    html = page(f"<p>{text}</p>", '<meta charset="iso-8859-1">').encode() + b"\xe9"
+    assert text.strip() in extract(html).text
+
+
+@pytest.mark.parametrize("label", ["cp936", "CP949", "koi8_r", "iso8859_2", "cp950"])
+def test_names_that_are_no_labels_are_known(label: str) -> None:
+    assert known_codec(label)
+
+
+def test_scripts_before_the_text_say_nothing_of_its_charset() -> None:
+    script = "<script>" + "var x = 'abc';\n" * 10_000 + "</script>"
+    html = page(f"<p>{CHINESE}</p><p>{CHINESE}</p>", script).encode("gbk")
+    assert CHINESE in extract(html).text
 
 
 def test_a_wrong_label_on_utf8_is_ignored() -> None:

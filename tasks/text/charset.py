@@ -1,9 +1,10 @@
 """From a page's bytes to its text: which charset it is in, whatever its headers say.
 
-Evidence in order of strength: a byte order mark; bytes that are well-formed UTF-8 (other charsets hardly ever
-are, and old pages often carry a wrong label); the HTTP header; the page's own ``<meta>``; statistics. Each
-label is read as browsers read it (WHATWG Encoding), widened to its superset where Python has one: GBK as
-GB18030, Big5 as Big5-HKSCS, Shift-JIS as Windows-31J.
+Evidence in order of strength: a byte order mark; bytes that are well-formed UTF-8, but for a few (other charsets
+hardly ever are, and old pages often carry a wrong label); the HTTP header; the page's own ``<meta>``; statistics.
+Each label is read as browsers read it (WHATWG Encoding), widened to its superset where Python has one: GBK as
+GB18030, Big5 as Big5-HKSCS, Shift-JIS as Windows-31J. Latin-1 is what servers say that know nothing of their
+pages, and makes some text of any bytes: it is not believed of what is plainly no Western text.
 """
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ WIDER = {
     "us-ascii": "cp1252",
     "ascii": "cp1252",
 }
+CODE_PAGES = {
+    **dict.fromkeys(["cp932", "windows-932"], "cp932"),
+    **dict.fromkeys(["cp936", "ms936", "windows-936"], "gb18030"),
+    **dict.fromkeys(["cp949", "ms949", "uhc"], "cp949"),
+    **dict.fromkeys(["cp950", "ms950", "windows-950", "big5hkscs"], "big5hkscs"),
+}
+"""Names that are no labels for browsers, and that East Asian pages and detectors use all the same."""
 SAMPLE_BYTES = 64 * 2**10
 CONTROL_SAMPLE = 8 * 2**10
 META_BYTES = 4096
@@ -42,12 +50,18 @@ META_BYTES = 4096
 BAD_SHARE = 0.01
 """Share of characters that do not decode up to which a label is still believed: broken bytes happen."""
 CONTROL_SHARE = 0.1
+WESTERN_PAIRS = 0.5
+"""Share of bytes over 127 that stand beside another, from which a page in Latin-1 would be a strange one: in
+Portuguese, full of "ção", it is a third."""
+LATIN = "\u02ff"
+"""Last character of Latin letters and what modifies them."""
 
 _META = re.compile(
     rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([a-zA-Z0-9_:.-]{2,40})|<\?xml[^>]{0,100}encoding=[\"']([a-zA-Z0-9_.-]{2,40})",
     re.IGNORECASE,
 )
 _CONTROLS = bytes([*range(9), *range(14, 32), 127])
+_HIGH = re.compile(rb"[\x80-\xff]++")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -109,7 +123,11 @@ def _shown(html: bytes) -> tuple[str, int]:
 
 def known_codec(label: str) -> str:
     """The Python codec for a charset's label as browsers read it; empty if there is none."""
-    name = map_encoding_to_html5(label.strip().strip("\"'").lower(), fallback_utf8=False)
+    label = label.strip().strip("\"'").lower()
+    if label in CODE_PAGES:
+        return CODE_PAGES[label]
+    name = map_encoding_to_html5(label, fallback_utf8=False)
+    name = name or map_encoding_to_html5(label.replace("_", "-"), fallback_utf8=False)
     if not name:
         return ""
     name = WIDER.get(name.lower(), name.lower())
@@ -134,9 +152,12 @@ def _from_labels(html: bytes, declared: str) -> tuple[str, str]:
         name = known_codec(label) if label else ""
         if name and not name.startswith("utf-16"):  # a label in ASCII bytes proves that it is not UTF-16
             names.append(name)
-    names.append(known_codec(detect_encoding(html[:SAMPLE_BYTES]) or "") or "cp1252")
+    sample = _sample(html)
+    detected = known_codec(detect_encoding(sample, html5_compatible=False) or "") or "cp1252"
+    if "cp1252" in names and _is_other_script(sample, detected):
+        names.remove("cp1252")
     best: tuple[float, str, str] | None = None
-    for name in dict.fromkeys([*names, "utf-8", "cp1252"]):
+    for name in dict.fromkeys(["utf-8", *names, detected, "cp1252"]):
         text = html.decode(name, "replace")
         share = text.count("\ufffd") / max(1, len(text) - _ascii_count(html))
         if share <= BAD_SHARE:
@@ -147,13 +168,32 @@ def _from_labels(html: bytes, declared: str) -> tuple[str, str]:
     return best[1], best[2]
 
 
+def _sample(html: bytes) -> bytes:
+    """The page from its first character that is not ASCII: scripts and styles before it say nothing."""
+    first = _HIGH.search(html)
+    start = first.start() if first else 0
+    return html[start : start + SAMPLE_BYTES]
+
+
+def _is_other_script(sample: bytes, detected: str) -> bool:
+    """Whether bytes are no Western text, and are one in other letters in the charset that was detected."""
+    runs = [len(run) for run in _HIGH.findall(sample)]
+    if sum(length for length in runs if length > 1) < WESTERN_PAIRS * sum(runs):
+        return False
+    letters = [each for each in sample.decode(detected, "replace") if each > "\x7f" and each.isalpha()]
+    return sum(each > LATIN for each in letters) > len(letters) / 2
+
+
 def _ascii_count(html: bytes) -> int:
     return len(html) - len(html.translate(None, bytes(range(128))))
 
 
 def _without_mark(html: bytes) -> str:
-    """UTF-16 that carries no mark shows in where its zero bytes are."""
+    """UTF-16 that carries no mark shows in where its zero bytes are: all over, or around its first tag."""
     sample = html[:4096]
+    tag = sample.find(b"<")
+    if tag >= 0 and not sample[:tag].strip(b"\0 \t\r\n") and sample[tag + 1 : tag + 4 : 2] == b"\0\0":
+        return "utf-16-be" if tag % 2 else "utf-16-le"
     even, odd = sample[::2].count(0), sample[1::2].count(0)
     if max(even, odd) < 0.3 * len(sample) / 2:
         return ""
