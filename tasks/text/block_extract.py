@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tasks.text.block_context import context_features, doubtful
 from tasks.text.block_features import Features, Hints, block_features
 from tasks.text.block_labels import words_of
-from tasks.text.block_measures import Array
+from tasks.text.block_measures import Array, among
 from tasks.text.block_model import BlockModel, Trees, choose, load_model
 from tasks.text.blocks import TAG_IDS, Blocks, read_blocks
 from tasks.text.markup import Markup
@@ -23,7 +23,7 @@ FLOOR = 0.2
 NEGLIGIBLE = 0.03
 ROW_LEVELS = 6
 """Elements between a text and its table row, or the preformatted text it is in, that are looked through."""
-LIST_TAGS = [TAG_IDS[tag] for tag in ("li", "dt", "dd", "option")]
+LIST_TAGS = among("li", "dt", "dd", "option")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def join_blocks(blocks: Blocks, kept: NDArray[np.bool_]) -> str:
     """Kept blocks as text: cells of a row side by side, list entries and lines of code below each other,
     else with an empty line between."""
     rows, verbatim = _around(blocks, "tr"), _around(blocks, "pre")
-    lists = np.where(np.isin(blocks.tag[blocks.holder], LIST_TAGS), blocks.parent[blocks.holder], -1)
+    lists = np.where(LIST_TAGS[blocks.tag[blocks.holder]], blocks.parent[blocks.holder], -1)
     parts: list[str] = []
     last = -1
     for block in np.flatnonzero(kept).tolist():

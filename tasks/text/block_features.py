@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.block_measures import Ancestry, Array, FeatureTable, TextMeasures
+from tasks.text.block_measures import Ancestry, Array, FeatureTable, TextMeasures, among
 from tasks.text.block_tokens import Words
 from tasks.text.blocks import TAG_IDS, Blocks
 
-HEADING_IDS = [TAG_IDS[f"h{level}"] for level in range(1, 7)]
+HEADINGS = among(*(f"h{level}" for level in range(1, 7)))
+"""For each number in TAGS, whether it is a heading's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def block_features(blocks: Blocks, hints: Hints, words: Words) -> Features:
     groups = _repetition(table, blocks, text, above)
     _neighbours(table, text, above)
     _page(table, blocks, text, hints)
-    headings = np.isin(above.tags, HEADING_IDS)
+    headings = HEADINGS[above.tags]
     return Features(table.names, table.matrix(), text.weight, above.levels, groups, headings)
 
 
@@ -110,14 +111,16 @@ def _headings(table: FeatureTable, blocks: Blocks, text: TextMeasures, hints: Hi
     """Where the page's title is, and what the heading above each block says."""
     tags = blocks.tag[blocks.holder]
     rows = np.arange(table.rows)
-    heads = np.isin(tags, HEADING_IDS)
+    heads = HEADINGS[tags]
     title = " ".join(hints.title.lower().split())
     titles = [int(row) for row in np.flatnonzero(heads) if title and blocks.texts[row].lower() in title]
     titles = titles or [int(row) for row in np.flatnonzero(tags == TAG_IDS["h1"])]
     start = titles[0] if titles else -1
     table.add("after_title", np.sign(rows - start) if start >= 0 else 0.0)
     table.add("from_title", np.log1p(np.abs(rows - start)) * np.sign(rows - start) if start >= 0 else 0.0)
-    table.add("is_title", np.isin(rows, titles))
+    is_title = np.zeros(table.rows, np.bool_)
+    is_title[titles] = True
+    table.add("is_title", is_title)
     previous = np.maximum.accumulate(np.where(heads, rows, -1))
     table.add("from_heading", np.where(previous >= 0, np.log1p(rows - previous), 9))
     table.add("heading_said", np.where(previous >= 0, text.said[previous], 0))
@@ -173,7 +176,7 @@ def window_mean(values: NDArray[Any], weights: NDArray[Any], radius: int) -> NDA
 
 def _neighbours(table: FeatureTable, text: TextMeasures, above: Ancestry) -> None:
     length = np.log1p(text.weight)
-    heads = np.isin(above.tags, HEADING_IDS)
+    heads = HEADINGS[above.tags]
     for by in (-3, -2, -1, 1, 2, 3):
         table.add(f"length{by:+d}", shifted(length, by, 0))
         table.add(f"link{by:+d}", shifted(text.link, by, 1))
