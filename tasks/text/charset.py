@@ -1,10 +1,11 @@
 """From a page's bytes to its text: which charset it is in, whatever its headers say.
 
 Evidence in order of strength: a byte order mark; bytes that are well-formed UTF-8, but for a few (other
-charsets hardly ever are, and old pages often carry a wrong label); the HTTP header; the page's own ``<meta>``;
-statistics. Each label is read as browsers read it (WHATWG Encoding), widened to its superset where Python has
-one: GBK as GB18030, Big5 as Big5-HKSCS, Shift-JIS as Windows-31J. Latin-1 is what servers say that know nothing
-of their pages, and makes some text of any bytes: it is not believed of what is plainly no Western text.
+charsets hardly ever are, and old pages often carry a wrong label); the HTTP header; the page's own
+``<meta>``; statistics. Each label is read as browsers read it (WHATWG Encoding), widened to its superset
+where Python has one: GBK as GB18030, Big5 as Big5-HKSCS, Shift-JIS as Windows-31J. Latin-1 is what servers
+say that know nothing of their pages, and makes some text of any bytes: it is not believed of what is plainly
+no Western text.
 """
 
 from __future__ import annotations

@@ -9,6 +9,11 @@ CHINESE_MOBILE = re.compile(r"1[3-9]\d{9}")
 """Mobile numbers of mainland China: 11 digits, ranges 13 to 19."""
 CHINESE_LANDLINE = re.compile(r"0(?:10|2[0-57-9]|[3-9]\d{2})[2-8]\d{6,7}")
 """Area code (010, 02x, or four digits) and a number of 7 or 8 digits that begins with 2 to 8."""
+_MAINLAND_FORM = re.compile(r"(?:0?0?86[ -])?(?:\d{11}|\d{3}([ -])\d{4}\1\d{4})|0086\d{11}")
+_LANDLINE_FORM = re.compile(r"(?:0\d{2,3}|\(0\d{2,3}\))[ -]?(?:\d{3,4}[ -]?\d{4})(?:-\d{1,5})?")
+"""With or without the number of an extension."""
+_EAST_ASIAN_FORM = re.compile(r"0\d{1,2}-\d{3,4}-\d{4}|0\d{3}-\d{2,3}-\d{4}|09\d{2}([ -])\d{3}\1\d{3}")
+"""Numbers of Taiwan, Japan and Korea, with their trunk prefix: 02-2345-6789, 090-1234-5678, 0912-345-678."""
 NORTH_AMERICAN = re.compile(r"1?[2-9]\d{2}[2-9]\d{6}")
 COUNTRY_CODE = re.compile(
     r"(?:1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]"
@@ -50,25 +55,35 @@ def luhn(number: str) -> bool:
 def is_phone(written: str) -> bool:
     """Whether a number, as it is written, is a phone number.
 
-    International: a plus, a country code, 8 to 15 digits. North American and landlines: only with their
-    separators, (415) 555-2671 or 010-6255 1234: a bare run of ten digits is more often something else.
-    Chinese mobile numbers: 11 digits, alone or in groups of 3, 4 and 4.
+    International: a plus, a country code, 8 to 15 digits. North American, landlines and those of Taiwan,
+    Japan and Korea: only with their separators, (415) 555-2671 or 010-6255 1234: a bare run of ten digits is
+    more often something else. Chinese mobile numbers: 11 digits, alone or in groups of 3, 4 and 4.
     """
     digits = "".join(filter(str.isdigit, written))
     if written.startswith(("+", "(+")):
-        return 8 <= len(digits) <= 15 and COUNTRY_CODE.match(digits) is not None and _grouped(written)
-    if CHINESE_MOBILE.fullmatch(digits):
-        return re.fullmatch(r"\d{11}|\d{3}([ -])\d{4}\1\d{4}", written) is not None
-    if CHINESE_LANDLINE.fullmatch(digits):
-        return (
-            re.fullmatch(r"(?:0\d{2,3}|\(0\d{2,3}\))[ -]?(?:\d{3,4}[ -]?\d{4})", written) is not None
-            and written != digits
-        )
+        return _is_international(digits) and _grouped(written)
+    if CHINESE_MOBILE.fullmatch(digits[-11:]) and _MAINLAND_FORM.fullmatch(written):
+        return True
+    landline = _LANDLINE_FORM.fullmatch(written)
+    if landline and written != digits and CHINESE_LANDLINE.match(digits):
+        return True
+    if _EAST_ASIAN_FORM.fullmatch(written):
+        return 9 <= len(digits) <= 11
     if NORTH_AMERICAN.fullmatch(digits):
         return _NORTH_AMERICAN_FORM.fullmatch(written) is not None
     return False
 
 
+def _is_international(digits: str) -> bool:
+    """Whether digits after a plus are a country code and as many others as its plan of numbers has."""
+    for code, lengths in _LENGTHS.items():
+        if digits.startswith(code):
+            return len(digits) in lengths
+    return 8 <= len(digits) <= 15 and COUNTRY_CODE.match(digits) is not None
+
+
+_LENGTHS = {"1": range(11, 12), "7": range(11, 12), "86": range(11, 14)}
+"""Digits of whole numbers in plans that have one length for nearly all of them."""
 _NORTH_AMERICAN_FORM = re.compile(
     r"(?:1[ .-])?(?:\(\d{3}\)[ .-]?|\d{3}([-.])|\d{3}( )(?=\d{3}-))\d{3}[-. ]\d{4}"
 )
