@@ -181,6 +181,30 @@ def test_lines_are_taken_out_by_rule() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("继续浏览即表示您同意我们使用 cookie。", "policy"),
+        ("請先閱讀本網站的隱私權政策。", "policy"),
+        ("您的浏览器不支持JavaScript，请更换浏览器。", "javascript"),
+        ("請啟用您瀏覽器的 JavaScript。", "javascript"),
+        ("本站需要 JavaScript，但它已被禁用。", "javascript"),
+        ("自然人享有隐私权，任何组织或者个人不得侵害。", ""),
+        ("JavaScript 支持面向对象、命令式和函数式编程，由布兰登·艾克首先设计。", ""),
+        ("这份报告比较了二十家公司的隐私政策，" + "发现其中大多数没有说明数据保存多久。" * 4, ""),
+    ],
+)
+def test_chinese_notices_are_taken_out_and_what_is_written_about_them_is_not(line: str, rule: str) -> None:
+    rest, removed = clean_lines(f"{CHINESE}\n{line}", "zh", LinesConfig())
+    assert removed == ({rule: 1} if rule else {})
+    assert (line in rest) == (not rule)
+
+
+def test_an_ellipsis_is_one_however_it_is_written() -> None:
+    marks = ("…", "……", "...", "......")
+    assert len({measure(CHINESE + mark, "zh")["ellipsis_word_ratio"] for mark in marks}) == 1
+
+
 def test_citation_marks_in_code_stay() -> None:
     code = "for i in range(3): total += values[1] * weights[2]"
     assert clean_lines(code, "en", LinesConfig()) == (code, {})

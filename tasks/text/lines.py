@@ -4,8 +4,8 @@
 |---|---|
 | lines that do not end in terminal punctuation | off, as in FineWeb |
 | lines of fewer than 3 words | the same, but a heading stays; without spaces words are estimated |
-| lines with the word JavaScript | those of at most 200 characters that ask for it |
-| lines about terms of use, privacy or cookies | those of at most 200 characters |
+| lines with the word JavaScript | those of at most 200 letters that ask for it |
+| lines about terms of use, privacy or cookies | those of at most 200 letters |
 | [1], [edit], [citation needed] | the same, but not in code: a[0] stays |
 | words of over 1,000 characters (its code) | the same; scripts without spaces are exempt |
 """
@@ -23,7 +23,8 @@ from tasks.text.quality_characters import ALONE, TERMINAL, kinds
 from tasks.text.quality_profiles import Profile, judged_as, profile_of
 
 NOTICE = 200
-"""Characters in a notice at most; a longer line that speaks of cookies speaks of more than that."""
+"""Letters in a notice at most, of which a Chinese character counts as three; a longer line that speaks of
+cookies speaks of more than that."""
 
 _HINTS = (
     *("ookie", "COOKIE", "rivacy", "PRIVACY", "erms of", "TERMS", "ascript", "aScript", "ASCRIPT"),
@@ -31,15 +32,17 @@ _HINTS = (
 )
 _POLICY = re.compile(
     r"terms of (?:use|service)|privacy (?:policy|notice)|cookie(?:s)? policy|uses? (?:of )?cookies"
-    r"|(?:accept|manage|allow) (?:all )?cookies|隐私(?:政策|权|声明)|隱私(?:政策|權|聲明)"
+    r"|(?:accept|manage|allow) (?:all )?cookies|隐私权?(?:政策|声明|条款)|隱私權?(?:政策|聲明|條款)"
     r"|(?:使用|服务|用户)条款|(?:使用|服務|用戶)條款|使用\s*cookie",
     re.IGNORECASE,
 )
+_SWITCHED = "启用|啟用|禁用|停用|开启|開啟|打开|打開|关闭|關閉"
 _JAVASCRIPT = re.compile(
-    r"(?=.*(?:enable|disable|require|turn(?:ed)? o|support|need|must|without"
-    r"|启用|啟用|禁用|开启|開啟|支持|支援)).*javascript",
+    r"(?=.*(?:enable|disable|require|turn(?:ed)? o|support|need|must|without)).*javascript"
+    rf"|.*(?:{_SWITCHED}|支持|支援).{{0,10}}javascript|.*javascript.{{0,10}}(?:{_SWITCHED})",
     re.IGNORECASE,
 )
+"""In Chinese the verb stands beside it; what JavaScript itself supports is said in text about it."""
 _CITATION = re.compile(r"\[(?:(\d{1,3})|edit|citation needed|编辑|編輯|来源请求|來源請求)\]")
 _BEFORE_CITATION = re.compile(r"[.,;:!?)\]\"”’。，；：！？）」』\u4e00-\u9fff]")
 _AFTER_CITATION = re.compile(r"[\s\[.,;:!?)。，；：！？）\u4e00-\u9fff]|$")
@@ -87,7 +90,7 @@ def _rules_broken(lines: list[str], text: str, language: str, config: LinesConfi
     broken: dict[int, str] = {}
     full = [number for number, line in enumerate(lines) if line and not line.isspace()]
     if hints := [hint for hint in _HINTS if hint in text and (config.policy or config.javascript)]:
-        spoken = [n for n in full if len(lines[n]) <= NOTICE and any(hint in lines[n] for hint in hints)]
+        spoken = [n for n in full if _is_short(lines[n]) and any(hint in lines[n] for hint in hints)]
         broken |= _each(spoken, lines, lambda line: _notice(line, config))
     if config.terminal_punctuation and (marks := _last_characters(text, language)):
         broken |= _each(
@@ -125,6 +128,12 @@ def _short(full: list[int], lines: list[str], least: int, broken: dict[int, str]
 def _last_characters(text: str, language: str) -> frozenset[str]:
     profile = profile_of(judged_as(language, _alone(text) / max(1, len(text))))
     return TERMINAL if profile.sentence_marks else frozenset()
+
+
+def _is_short(line: str) -> bool:
+    return len(line) <= NOTICE and (
+        line.isascii() or len(line) + (Profile.character_weight - 1) * _alone(line) <= NOTICE
+    )
 
 
 def _notice(line: str, config: LinesConfig) -> str:

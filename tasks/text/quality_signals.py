@@ -31,6 +31,7 @@ Gopher: Rae et al. 2021. C4: Raffel et al. 2020. FineWeb: Penedo et al. 2024.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from functools import cache
 from typing import Any
@@ -57,6 +58,8 @@ from tasks.text.quality_ngrams import repetition
 from tasks.text.quality_profiles import Profile, judged_as, profile_of
 
 _ELLIPSES = ("...", "…")
+_ELLIPSIS = re.compile(r"\.{3,}+|…++")
+"""A whole one: in Chinese it is written as two characters, or as six periods."""
 
 
 def measure(text: str, language: str, found: Units | None = None) -> dict[str, float]:
@@ -129,12 +132,16 @@ def _lines(text: str, profile: Profile, words: float) -> dict[str, float]:
         "curly_bracket_lines": curly / total,
         "new_line_ratio": max(0, len(lines) - 1) / words,
         "hash_word_ratio": text.count("#") / words,
-        "ellipsis_word_ratio": sum(text.count(mark) for mark in _ELLIPSES) / words,
+        "ellipsis_word_ratio": _ellipses(text) / words,
         "lorem_ipsum": float(text.count("orem ipsum") + text.count("OREM IPSUM")),
     }
     if profile.sentence_marks:
         found["line_punct"] = sum(line[-1] in TERMINAL for line in lines) / total
     return found
+
+
+def _ellipses(text: str) -> int:
+    return len(_ELLIPSIS.findall(text)) if any(mark in text for mark in _ELLIPSES) else 0
 
 
 def _repeated_pieces(text: str, weight: int, total: int) -> dict[str, float]:
