@@ -193,6 +193,47 @@ def test_cut_files_of_rows_give_what_is_there(tmp_path):
     assert [r.reason for r in read_records(tmp_path / "x.parquet", "parquet", CONFIG)] == ["bad_parquet"]
 
 
+@pytest.mark.parametrize(("squeeze", "ending"), [(gzip.compress, "gz"), (zstandard.compress, "zst")])
+def test_a_broken_frame_of_rows_costs_its_rows_alone(tmp_path, squeeze, ending):
+    rows = [b"".join(b'{"text": "row %d of %d"}\n' % (i, n) for i in range(50)) for n in range(4)]
+    frames = [bytearray(squeeze(each)) for each in rows]
+    frames[1][40:48] = b"\xff" * 8
+    path = tmp_path / f"x.jsonl.{ending}"
+    path.write_bytes(b"".join(frames))
+    found = list(read_records(path, "jsonl", CONFIG))
+    read = [record.text for record in found if isinstance(record, Record)]
+    assert [text for text in read if not text.endswith("of 1")] == [
+        f"row {i} of {n}" for n in (0, 2, 3) for i in range(50)
+    ]
+    assert "bad_compression" in {record.reason for record in found if isinstance(record, Fault)}
+
+
+def test_zstd_frames_without_content_are_passed_over(tmp_path):
+    empty = (0x184D2A50).to_bytes(4, "little") + (4).to_bytes(4, "little") + b"\0\1\2\3"
+    rows = [zstandard.compress(b'{"text": "%d"}\n' % i) for i in range(3)]
+    (tmp_path / "x.jsonl.zst").write_bytes(empty + empty.join(rows) + empty)
+    assert texts(tmp_path / "x.jsonl.zst", "jsonl") == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("page", [7, -1, 1e12, True, {"a": 1}, ["x"]])
+def test_what_stands_for_a_page_and_is_none_costs_its_row_alone(tmp_path, page):
+    rows = [{"html": page}, {"html": "<p>one</p>"}]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    bad, good = read_records(tmp_path / "x.jsonl", "jsonl", IngestConfig(html_field="html"))
+    assert isinstance(bad, Fault)
+    assert (bad.reason, good.content) == ("bad_row", b"<p>one</p>")
+
+
+def test_a_row_that_is_not_utf8_costs_itself_alone(tmp_path):
+    column = pa.array([b"one", b"bad \xff", "三".encode()], pa.binary())
+    unchecked = pa.Array.from_buffers(pa.string(), 3, column.buffers())
+    pq.write_table(pa.table({"text": unchecked}), tmp_path / "x.parquet")
+    found = list(read_records(tmp_path / "x.parquet", "parquet", CONFIG))
+    assert [getattr(r, "reason", getattr(r, "text", "")) for r in found] == ["one", "bad_text", "三"]
+    pq.write_table(pa.table({"text": column.take([0, 2])}), tmp_path / "y.parquet")
+    assert texts(tmp_path / "y.parquet", "parquet") == ["one", "三"]
+
+
 def test_pages_in_rows_and_a_bound_on_rows(tmp_path):
     table = pa.table({"html": ["<p>one</p>", "<p>two</p>", None], "text": ["1", "2", "3"]})
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=2)

@@ -147,6 +147,18 @@ class ZstdFrame:
         return data
 
 
+class SkippedFrame:
+    """A zstd frame that holds no content, as parallel compressors put between the others."""
+
+    def __init__(self, offset: int, consumed: int) -> None:
+        self.offset = offset
+        self.consumed = consumed
+
+    def read(self) -> bytes:
+        """Nothing."""
+        return b""
+
+
 def _zstd_engine(dictionary: bytes) -> zstandard.ZstdDecompressor:
     trained = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
     return zstandard.ZstdDecompressor(dict_data=trained, max_window_size=ZSTD_MAX_WINDOW)
@@ -197,6 +209,10 @@ def open_frame(file: BinaryIO, compression: Compression, offset: int, dictionary
     if compression == "gzip":
         return GzipFrame(file, offset)
     if compression == "zstd":
+        file.seek(offset)
+        head = file.read(8)
+        if int.from_bytes(head[:4], "little") in ZSTD_SKIPPABLE:
+            return SkippedFrame(offset, 8 + int.from_bytes(head[4:], "little"))
         return ZstdFrame(file, offset, dictionary)
     return PlainFrame(file, offset)
 

@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.web.config import IngestConfig
-from tasks.web.frames import FrameError, compression_of, open_frame, zstd_dictionary
+from tasks.web.frames import (
+    Compression,
+    FalseStartsError,
+    Frame,
+    FrameError,
+    compression_of,
+    find_frame,
+    open_frame,
+    zstd_dictionary,
+)
 from tasks.web.records import Fault, Record
 
 ROWS_AT_ONCE = 64
@@ -29,7 +38,13 @@ def row_record(row: Any, number: int, source: str, config: IngestConfig) -> Reco
     text = row.get(config.text_field)
     content: bytes | None = None
     if page is not None:
-        content, text = (page.encode("utf-8", "replace") if isinstance(page, str) else bytes(page)), None
+        if not isinstance(page, str | bytes):
+            return Fault(
+                url, number, "bad_row", f"{config.html_field!r} is no page but {type(page).__name__}"
+            )
+        content, text = (page.encode("utf-8", "replace") if isinstance(page, str) else page), None
+    elif isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
     elif not isinstance(text, str):
         columns = ", ".join(sorted(map(str, row))[:12])
         return Fault(url, number, "no_text", f"no text in column {config.text_field!r}; columns: {columns}")
@@ -78,6 +93,9 @@ def _lines(path: Path, limit: int) -> Iterator[bytes | Fault]:
     for piece in _pieces(path):
         if isinstance(piece, Fault):
             yield piece
+            if buffer:
+                yield bytes(buffer)
+            buffer, too_long = bytearray(), False
             continue
         start = 0
         while (end := piece.find(b"\n", start)) >= 0:
@@ -97,19 +115,34 @@ def _lines(path: Path, limit: int) -> Iterator[bytes | Fault]:
 
 
 def _pieces(path: Path) -> Iterator[bytes | Fault]:
-    """The decompressed bytes of a file, frame after frame, up to the first that is broken."""
+    """The decompressed bytes of a file, frame after frame; after a broken one from the next that begins with
+    a row."""
     compression, size = compression_of(path), path.stat().st_size
     with path.open("rb") as file:
         dictionary, offset = zstd_dictionary(file) if compression == "zstd" else (b"", 0)
         while offset < size:
+            frame: Frame | None = None
             try:
                 frame = open_frame(file, compression, offset, dictionary)
                 while piece := frame.read():
                     yield piece
+                offset += frame.consumed
             except FrameError as error:
                 yield Fault("", offset, error.reason, error.detail)
-                return
-            offset += frame.consumed
+                read = frame.consumed if frame else 0
+                offset = _next_rows(file, compression, offset + max(1, read), size, dictionary)
+
+
+def _next_rows(file: BinaryIO, compression: Compression, start: int, size: int, dictionary: bytes) -> int:
+    """Where the next frame starts that begins with a row, or the file's end."""
+    while start < size:
+        try:
+            found = find_frame(file, compression, start, b"{", size, dictionary)
+        except FalseStartsError as error:
+            start = error.end
+        else:
+            return size if found is None else found
+    return size
 
 
 def read_parquet(
@@ -129,14 +162,29 @@ def read_parquet(
             following = number + file.metadata.row_group(group).num_rows
             try:
                 for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns):
-                    for row in batch.to_pylist():
+                    for row in _rows_of(batch):
                         if config.max_rows and number >= config.max_rows:
                             return
-                        yield row_record(row, number, name, config)
+                        if isinstance(row, str):
+                            yield Fault("", number, "bad_text", row)
+                        else:
+                            yield row_record(row, number, name, config)
                         number += 1
             except (pa.ArrowException, OSError) as error:
                 yield Fault("", number, "bad_parquet", f"row group {group}: {error!s:.200}")
             number = following
+
+
+def _rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
+    """A batch's rows; what is wrong in place of one that is not UTF-8, which not all writers check."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        for place in range(batch.num_rows):
+            try:
+                yield batch.slice(place, 1).to_pylist()[0]
+            except UnicodeDecodeError as error:
+                yield str(error)[:200]
 
 
 def parquet_groups(path: Path) -> int:
