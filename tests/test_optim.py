@@ -1,6 +1,7 @@
 """Muon against torch's, schedules by their shape."""
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -17,6 +18,15 @@ from tasks.gpt.model import GPT, GPTConfig
 def matrices(seed: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(shape, generator=generator) for shape in ((16, 16), (64, 16), (16, 64), (16, 16))]
+
+
+def newton_schulz(x: torch.Tensor, steps: int) -> torch.Tensor:
+    """The iteration as published, on the whole of wide matrices, in their own type."""
+    x = x / x.norm(dim=(1, 2), keepdim=True)
+    for _ in range(steps):
+        gram = x @ x.transpose(1, 2)
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x
 
 
 class MatrixProducts(TorchDispatchMode):
@@ -67,6 +77,25 @@ def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
     singular = torch.linalg.svdvals(optim.orthogonalise(batch, 5).float())
     assert singular.min() > 0.5
     assert singular.max() < 1.4
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e7])
+@pytest.mark.parametrize("steps", [1, 3, 5, 10])
+def test_wide_matrices_are_orthogonalised_through_their_gram_matrices_as_well_as_directly(
+    steps: int, condition: float
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    left, right = (
+        torch.linalg.qr(torch.randn(2, size, 48, generator=generator, dtype=torch.float64))[0]
+        for size in (48, 192)
+    )
+    singular = torch.logspace(0, -math.log10(condition), 48, dtype=torch.float64)
+    wide = (left * singular) @ right.transpose(1, 2)
+    exact = newton_schulz(wide, steps)
+    allowed = 1e-5 * exact.norm() + 1.5 * (newton_schulz(wide.float(), steps) - exact).norm()
+    assert (optim.orthogonalise(wide, steps, torch.float32) - exact).norm() < allowed
+    tall = optim.orthogonalise(wide.transpose(1, 2), steps, torch.float32)
+    assert (tall.transpose(1, 2) - exact).norm() < allowed
 
 
 def test_muon_iterates_in_bfloat16_only_where_the_processor_multiplies_it(

@@ -3,13 +3,16 @@
 Muon replaces a matrix's momentum by the nearest orthogonal matrix, so that every direction moves alike
 (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"). The step is scaled to the
 root mean square of AdamW's (Liu et al. 2025, "Muon is scalable for LLM training"), so that learning rates
-carry over. Three choices here:
+carry over. Four choices here:
 
 - Query, key and value share one matrix in GPT-2 and are orthogonalised one by one, as three matrices.
 - Matrices of one shape (up to transposition) go through the iteration as one batch: 20.9 ms where one by
   one took 34.6 for a small model on a CPU, and the same result.
 - The iteration runs in bfloat16, as published, where the processor multiplies it natively, else in float32:
   for a small model on AVX2 it took 10.7 processor seconds a step in bfloat16, .4 in float32.
+- In float32, matrices at least twice as wide as high are iterated on through their small Gram matrices,
+  in 51 ms instead of 94 for a small model's eight, which is 7 % of its step. The error stays that of the
+  direct way: in gradients with condition numbers up to 1e8 at most 7e-6 of the result.
 """
 
 from __future__ import annotations
@@ -29,6 +32,11 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration: steep at zero, bounded elsewhere; singular values end in about 0.7 to 1.2."""
 EPSILON = 1e-7
 QKV = "attn.c_attn.weight"
+WIDE = 2
+"""Columns a row from which the way through the Gram matrix takes fewer products (from 1.5, counted)."""
+FORMED_ANEW = 3
+"""Iterations on one Gram matrix. Rounding leaves it eigenvalues a little below zero, which grow by the square
+of the first coefficient each time: after three they are still lost in rounding, after ten they are not."""
 
 
 def orthogonalise(matrices_BMN: Tensor, steps: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
@@ -41,12 +49,42 @@ def orthogonalise(matrices_BMN: Tensor, steps: int, dtype: torch.dtype = torch.b
     if tall:
         x = x.transpose(1, 2)
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=EPSILON)
+    wide = x.shape[2] >= WIDE * x.shape[1]
+    x = _through_gram(x, steps) if wide and dtype == torch.float32 else _directly(x, steps)
+    return x.transpose(1, 2) if tall else x
+
+
+def _directly(x_BMN: Tensor, steps: int) -> Tensor:
+    """The iteration as published: X <- (a + b G + c G^2) X with G = X X^T."""
     a, b, c = COEFFICIENTS
     for _ in range(steps):
-        gram = x @ x.transpose(1, 2)
-        update = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, update, x, beta=a)
-    return x.transpose(1, 2) if tall else x
+        gram_BMM = x_BMN @ x_BMN.transpose(1, 2)
+        update_BMM = torch.baddbmm(gram_BMM, gram_BMM, gram_BMM, beta=b, alpha=c)
+        x_BMN = torch.baddbmm(x_BMN, update_BMM, x_BMN, beta=a)
+    return x_BMN
+
+
+def _through_gram(x_BMN: Tensor, steps: int) -> Tensor:
+    """The same iteration in small matrices: G follows from G, and X takes the product of all factors at once.
+
+    That G is formed anew from X every ``FORMED_ANEW`` iterations keeps the error that of the direct way.
+    """
+    for first in range(0, steps, FORMED_ANEW):
+        gram_BMM = x_BMN @ x_BMN.transpose(1, 2)
+        product_BMM = factor_BMM = _factor(gram_BMM)
+        for _ in range(1, min(FORMED_ANEW, steps - first)):
+            gram_BMM = factor_BMM @ gram_BMM @ factor_BMM
+            factor_BMM = _factor(gram_BMM)
+            product_BMM = factor_BMM @ product_BMM
+        x_BMN = product_BMM @ x_BMN
+    return x_BMN
+
+
+def _factor(gram_BMM: Tensor) -> Tensor:
+    a, b, c = COEFFICIENTS
+    factor_BMM = torch.baddbmm(gram_BMM, gram_BMM, gram_BMM, beta=b, alpha=c)
+    factor_BMM.diagonal(dim1=1, dim2=2).add_(a)
+    return factor_BMM
 
 
 class Muon(torch.optim.Optimizer):
