@@ -129,6 +129,12 @@ def test_garbage_between_members_costs_nothing_else(tmp_path):
     assert [name for name in found if name.isdigit()] == ["0", "1", "2", "3"]
 
 
+def test_an_uncompressed_file_is_one_however_much_of_its_content_is_compressed(tmp_path):
+    body = b"".join(gzip.compress(b"<p>%d</p>" % i) for i in range(20))
+    records = [warc_record(i, body, "Content-Type: text/html\r\nContent-Encoding: gzip") for i in range(3)]
+    assert said(read_bytes(tmp_path, b"".join(records))) == ["0", "1", "2"]
+
+
 @pytest.mark.parametrize("packed", ["gzip", "zstd"], indirect=True)
 def test_a_long_member_that_is_cut_costs_nothing_after_it(tmp_path, packed):
     pages = [b"<html>" + b"<p>A paragraph like many others.</p>" * (9000 if i == 2 else 1) for i in range(60)]
@@ -214,6 +220,41 @@ def test_what_is_no_page_says_so(tmp_path):
         warc_record(4, b"just text", "Content-Type: text/plain"),
     ]
     assert said(read_bytes(tmp_path, b"".join(records))) == ["not_html", "not_html", "empty", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        "text/html, text/html",
+        "text/html charset=utf-8",
+        "TEXT/HTML;CHARSET=utf-8",
+        "html",
+        "*/*",
+        "text/xml",
+        "text/plain",
+    ],
+)
+def test_a_page_is_one_however_its_type_is_stated(tmp_path, stated):
+    page = b"<!DOCTYPE html><html><head><meta name=a content='\0'></head><p>Text</html>"
+    (record,) = read_bytes(tmp_path, warc_record(0, page, f"Content-Type: {stated}"))
+    assert (record.content, record.content_type) == (page, "text/html")
+
+
+def test_bytes_after_a_gzip_body_cost_nothing(tmp_path):
+    head = "Content-Type: text/html\r\nContent-Encoding: gzip"
+    bodies = [gzip.compress(b"<p>one</p>") + b"\r\n", gzip.compress(b"<p>o") + gzip.compress(b"ne</p>")]
+    found = read_bytes(tmp_path, b"".join(warc_record(i, body, head) for i, body in enumerate(bodies)))
+    assert [record.content for record in found] == [b"<p>one</p>"] * 2
+
+
+def test_utf16_without_a_mark_is_no_binary_file(tmp_path):
+    page = "<html><p>那天夜里河水涨了起来，到了早晨，低处的草地已经全被淹没。".encode("utf-16-le") * 9
+    assert said(read_bytes(tmp_path, warc_record(0, page))) == ["0"]
+
+
+def test_what_was_not_fetched_by_http_is_no_page_and_not_broken(tmp_path):
+    dns = warc_record(0).replace(b"http://site.example/0", b"dns:site.example     ")
+    assert said(read_bytes(tmp_path, dns)) == ["record_type"]
 
 
 def test_a_record_over_the_bound_is_passed_over(tmp_path, packed):

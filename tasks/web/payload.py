@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
 
-from fastwarc.stream_io import BrotliReader, ChunkedReader, GzipReader, ZstdReader
+from fastwarc.stream_io import BrotliReader, ChunkedReader, ZstdReader
 
 from tasks.web.records import Fault, ReadLimits, Record
 from tasks.web.warc import Headers, WarcRecord, parse_headers
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 TEXT_TYPES = frozenset({"text/plain"})
+XML_TYPES = frozenset({"text/xml", "application/xml"})
 PASSED_OVER = frozenset({"warcinfo", "request", "metadata"})
 """Record types that never hold a page: not read, not counted."""
 
@@ -25,6 +26,11 @@ _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:+-]+)", re.IGNORECASE)
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}[ \t]*(?:;[^\r\n]*)?\r?\n")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _BLANK = b"\xef\xbb\xbf \t\r\n"
+_OTHER_PROTOCOLS = ("dns:", "whois:", "ftp:")
+_DOCUMENT = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+"""How a page begins that is served as a plain text or as XML, and is shown as a page all the same."""
+_UTF16_TAG = re.compile(rb"<\0[^\0]\0|\0<\0[^\0]")
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+")
 _MARKUP = re.compile(rb"<(?:!doctype|html|head|body|title|meta|div|p|article|script|\?xml)\b", re.IGNORECASE)
 
 
@@ -67,6 +73,8 @@ def _page(warc: WarcRecord, source_file: str, limits: ReadLimits) -> Record:
         return _record(warc, source_file, None, text, "text/plain", "utf-8")
     if warc.type == "resource":
         content_type, content = warc.headers.get("content-type", ""), warc.block
+    elif warc.type == "response" and warc.url.startswith(_OTHER_PROTOCOLS):
+        raise PayloadError("record_type", f"{warc.url[:40]} was not fetched by HTTP")
     elif warc.type == "response":
         response = parse_response(warc.block, limits)
         if response.status != 200:
@@ -116,11 +124,9 @@ def decoded_body(response: HttpResponse, limits: ReadLimits) -> bytes:
 
 def _decode(encoding: str, body: bytes, limits: ReadLimits) -> bytes:
     if encoding in ("gzip", "x-gzip"):
-        return _inflate(GzipReader, body, limits) if body.startswith(b"\x1f\x8b") else body
+        return _gunzip(body, limits) if body.startswith(b"\x1f\x8b") else body
     if encoding == "deflate":
-        if body[:1] == b"\x78":
-            return _inflate(lambda file: GzipReader(file, zlib=True), body, limits)
-        return _raw_deflate(body, limits)
+        return _deflated(body, limits, wbits=15 if body[:1] == b"\x78" else -15)
     if encoding == "zstd":
         return _inflate(ZstdReader, body, limits) if body.startswith(b"\x28\xb5\x2f\xfd") else body
     if encoding == "br":
@@ -128,8 +134,26 @@ def _decode(encoding: str, body: bytes, limits: ReadLimits) -> bytes:
     raise PayloadError("bad_encoding", f"unknown content encoding {encoding[:40]!r}")
 
 
-def _raw_deflate(body: bytes, limits: ReadLimits) -> bytes:
-    engine = zlib.decompressobj(wbits=-15)
+def _gunzip(body: bytes, limits: ReadLimits) -> bytes:
+    """The content of a gzip body, as much of it as there is; bytes after it that are none are ignored, as
+    browsers ignore them."""
+    pieces: list[bytes] = []
+    left = limits.record_bytes + 1
+    while left > 0 and body.startswith(b"\x1f\x8b"):
+        engine = zlib.decompressobj(wbits=31)
+        try:
+            pieces.append(engine.decompress(body, left))
+        except zlib.error as error:
+            if not pieces:
+                raise PayloadError("bad_encoding", str(error)) from None
+            break
+        left -= len(pieces[-1])
+        body = engine.unused_data
+    return _bounded(b"".join(pieces), limits)
+
+
+def _deflated(body: bytes, limits: ReadLimits, wbits: int) -> bytes:
+    engine = zlib.decompressobj(wbits=wbits)
     try:
         data = engine.decompress(body, limits.record_bytes + 1)
     except zlib.error as error:
@@ -164,8 +188,10 @@ def checked_type(media_type: str, content: bytes) -> str:
     """
     if not content.strip() and media_type in ("", *HTML_TYPES, *TEXT_TYPES):
         raise PayloadError("empty", "the response has no content")
-    if content.startswith(b"%PDF-") or (b"\0" in content[:1024] and not _is_utf16(content)):
+    if content.startswith(b"%PDF-") or _is_binary(content):
         raise PayloadError("not_html", f"binary content under the type {media_type or 'unknown'!r}")
+    if media_type in (*TEXT_TYPES, *XML_TYPES) and _DOCUMENT.match(content):
+        return "text/html"
     if media_type in HTML_TYPES or media_type in TEXT_TYPES:
         return media_type
     if media_type in ("", "application/octet-stream", "unknown/unknown") and _MARKUP.search(content, 0, 2048):
@@ -173,16 +199,23 @@ def checked_type(media_type: str, content: bytes) -> str:
     raise PayloadError("not_html", media_type or "no content type and no markup")
 
 
+def _is_binary(content: bytes) -> bool:
+    """Whether null bytes show that this is no text; browsers ignore those in what begins as a page."""
+    head = content[:1024]
+    return b"\0" in head and not _is_utf16(head) and not _MARKUP.match(head.lstrip(_BLANK))
+
+
 def _is_utf16(content: bytes) -> bool:
+    if _UTF16_TAG.match(content):
+        return True
     even, odd = content[0:1024:2].count(0), content[1:1024:2].count(0)
     return content[:2] in (b"\xff\xfe", b"\xfe\xff") or (min(even, odd) == 0 and max(even, odd) > 128)
 
 
 def parse_content_type(value: str) -> tuple[str, str]:
-    """``text/html; charset=GBK`` as ``("text/html", "gbk")``."""
-    media_type, _, parameters = value.partition(";")
-    charset = _CHARSET.search(parameters)
-    return media_type.strip().lower(), charset[1].lower() if charset else ""
+    """``text/html; charset=GBK`` as ``("text/html", "gbk")``; the type is empty where it is none."""
+    found, charset = _MEDIA_TYPE.match(value.strip()), _CHARSET.search(value)
+    return found[0].lower() if found else "", charset[1].lower() if charset else ""
 
 
 def parse_date(value: str) -> datetime | None:

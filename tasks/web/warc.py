@@ -84,6 +84,8 @@ def _packing(path: Path) -> Compression:
             return found
         file.seek(0)
         head = file.read(_DAMAGED_HEAD)
+    if _RECORD_START.match(head):
+        return "plain"  # whatever is in its records: gzip bodies have the same magic
     marks: dict[Compression, bytes] = {"plain": b"WARC/1.", "gzip": GZIP_MAGIC, "zstd": ZSTD_MAGIC}
     return max(marks, key=lambda name: head.count(marks[name]))  # of equals the first, plain
 
