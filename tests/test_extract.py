@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.text.charset import decode, known_codec
 from tasks.text.extract import extract
-from tasks.text.extract_config import ExtractConfig
+from tasks.text.extract_config import ExtractConfig, Mode
 from tasks.text.extract_errors import ExtractionError
 from tasks.text.pages import extract_page
 from tasks.text.tidying import nfc, without_endless_marks
@@ -23,6 +23,7 @@ class Page:
     content: bytes
     url: str = ""
     text: None = None
+    content_type: str = "text/html"
     charset: str = ""
 
 
@@ -266,6 +267,15 @@ def test_a_line_of_ten_megabytes() -> None:
 
 def test_text_without_markup_is_kept_whole() -> None:
     assert extract(f"{ENGLISH}\n\n{CHINESE}".encode()).text == f"{ENGLISH}\n\n{CHINESE}"
+
+
+@pytest.mark.parametrize("mode", ["fast", "best", "quality"])
+def test_in_a_plain_text_nothing_is_a_tag(mode: Mode) -> None:
+    text = f"#include <stdio.h>\n  List<String> x;\n\nFrom: <jane@mail.io>\n{CHINESE}"
+    page = Page(text.encode("gbk"), content_type="text/plain", charset="gb2312")
+    assert extract_page(page, ExtractConfig(mode=mode)).text == text
+    with pytest.raises(ExtractionError, match="JSON"):
+        extract_page(Page(b'{"a": 1}', content_type="text/plain"), ExtractConfig(mode=mode))
 
 
 @pytest.mark.parametrize("opened", ["<script>", "<style>", "<!--", "<script", "<!", "<textarea>", "<title>"])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tasks.text.charset import CONTROL_SAMPLE, as_utf8, decode_other, refuse_controls
+from tasks.text.charset import CONTROL_SAMPLE, as_utf8, decode, decode_other, refuse_controls
 from tasks.text.extract_config import ExtractConfig, Mode
 from tasks.text.extract_errors import ExtractionError
 from tasks.text.extract_guards import is_crowded, is_plain_text, refuse_deep_nesting, refuse_other_formats
@@ -75,8 +75,7 @@ def extract(
         ExtractionError: with the reason ``empty``, ``too_large``, ``too_deep``, ``not_html``, ``binary`` or
             ``parser``. Nothing else is raised, whatever the bytes.
     """
-    if len(html) > max_bytes:
-        raise ExtractionError("too_large", f"{len(html):,} bytes; the bound is {max_bytes:,}")
+    _refuse_size(html, max_bytes)
     refuse_other_formats(html)
     source = as_utf8(html)
     if source is not None:
@@ -86,6 +85,20 @@ def extract(
             pass
     text, codec = decode_other(html, charset)
     return _read(text.encode("utf-8", "replace"), codec, url, mode, max_depth)
+
+
+def read_plain(content: bytes, *, charset: str = "", max_bytes: int = _BOUNDS.max_bytes) -> tuple[str, str]:
+    """A plain text, in which nothing is a tag, and its charset; raises ExtractionError as extract does."""
+    _refuse_size(content, max_bytes)
+    refuse_other_formats(content)
+    text, codec = decode(content, charset)
+    is_plain_text(text.encode("utf-8", "replace"))  # refuses data: JSON, feeds
+    return tidy(text), codec
+
+
+def _refuse_size(content: bytes, max_bytes: int) -> None:
+    if len(content) > max_bytes:
+        raise ExtractionError("too_large", f"{len(content):,} bytes; the bound is {max_bytes:,}")
 
 
 def _read(source: bytes, codec: str, url: str, mode: Mode, max_depth: int) -> Extracted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tasks.text.extract import Extracted, extract
+from tasks.text.extract import Extracted, extract, read_plain
 from tasks.text.extract_config import ExtractConfig
 from tasks.text.tidying import nfc
 
@@ -25,6 +25,10 @@ class PageLike(Protocol):
         """Ready text, or None where ``content`` is set."""
 
     @property
+    def content_type(self) -> str:
+        """Its media type; empty where the source does not say."""
+
+    @property
     def charset(self) -> str:
         """The charset that the server stated; empty where it stated none."""
 
@@ -36,6 +40,9 @@ def extract_page(page: PageLike, config: ExtractConfig) -> Extracted:
     """
     if page.text is not None:
         return Extracted(clean_text(page.text), "", "", "", "", "utf-8")
+    if page.content_type == "text/plain":
+        text, codec = read_plain(page.content or b"", charset=page.charset, max_bytes=config.max_bytes)
+        return Extracted(nfc(text), "", "", "", "", codec)
     found = extract(
         page.content or b"",
         url=page.url,
