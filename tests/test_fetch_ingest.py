@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -189,10 +190,11 @@ def test_a_worker_killed_by_hand_costs_nothing(home, tmp_path):
 
     def kill(event: Event) -> None:
         if event.state == "progress" and not killed:
-            found = psutil.Process().children(recursive=True)
-            for child in [each for each in found if "pool_fork_server" in " ".join(each.cmdline())]:
-                child.kill()
-                killed.append(child.pid)
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):  # one that has ended already has no command line
+                    if "pool_fork_server" in " ".join(child.cmdline()):
+                        child.kill()
+                        killed.append(child.pid)
 
     (ref,) = resolve(source, CONFIG)
     with listening(kill):
