@@ -72,6 +72,22 @@ def test_a_json_list_is_read_item_by_item(tmp_path: Path) -> None:
     assert hit.record == 2
 
 
+def test_a_json_object_is_read_by_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"version": 1, "data": ["one", {"q": {"text": SENTENCE}}]}))
+    hit = Index.build([tmp_path / "a.json"]).hit(SENTENCE)
+    assert hit is not None
+    assert (hit.file, hit.record) == ("a.json", 3)
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x0c", "\ufeff"])
+def test_only_a_line_feed_ends_a_record(tmp_path: Path, mark: str) -> None:
+    path = jsonl(tmp_path / "a.jsonl", {"text": f"one {mark} two"}, {"text": SENTENCE})
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    hit = Index.build([path]).hit(SENTENCE)
+    assert hit is not None
+    assert hit.record == 2
+
+
 def test_twelve_shared_words_are_no_hit_and_thirteen_are(tmp_path: Path) -> None:
     words = [f"w{i}" for i in range(40)]
     index = index_of(tmp_path, {"text": " ".join(words)})

@@ -16,7 +16,7 @@ from tasks.text.dedup_units import units
 from tasks.text.fasttext_model import FastText
 from tasks.text.model_errors import ModelError
 from tasks.text.model_scores import LinearModel, load_scorer
-from tasks.text.score_training import train
+from tasks.text.score_training import read_texts, train
 
 GOOD = [
     f"The theorem follows from lemma {n}, since every such group is finite. 该定理由引理得出。"
@@ -77,6 +77,13 @@ def test_a_low_score_drops_a_document(tmp_path: Path) -> None:
     good = cleaner(Document("0" * 64, "http://h.example/", "h.example", GOOD[3]))
     assert good.reason == ""
     assert good.signals["model_score"] > 0.5
+
+
+def test_a_document_may_have_line_ends_of_every_kind_in_it(tmp_path: Path) -> None:
+    text = "one\u2028two\x85three"
+    rows = [json.dumps({"text": text}, ensure_ascii=False)] * 2
+    (tmp_path / "a.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    assert list(read_texts(tmp_path)) == [text] * 2
 
 
 def test_too_few_documents_are_refused_with_both_numbers() -> None:

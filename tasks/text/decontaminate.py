@@ -190,9 +190,11 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     if kind not in SUFFIXES:
         raise EvaluationFileError(f"{path}: evaluation files end in {', '.join(SUFFIXES)}, or these with .gz")
     try:
-        lines = _open(path).splitlines() if kind != ".json" else []
+        content = _open(path)
+        # Not splitlines: within a record may be other characters that Unicode takes for a line's end.
+        lines = content.split("\n") if kind != ".json" else []
         if kind == ".json":
-            items = json.loads(_open(path))
+            items = _items(json.loads(content))
             yield from ((n, list(_texts(item))) for n, item in enumerate(items, 1))
     except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError, TypeError) as error:
         raise EvaluationFileError(f"{path} cannot be read as {kind}: {error}") from error
@@ -203,9 +205,18 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield number, list(_texts(_parsed(path, number, line)))
 
 
+def _items(value: Any) -> list[Any]:
+    """The records of a JSON file: its list's items, or what an object holds, as SQuAD's under "data"."""
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, dict):
+        raise TypeError("neither a list nor an object")
+    return [item for held in value.values() for item in (held if isinstance(held, list) else [held])]
+
+
 def _open(path: Path) -> str:
     data = path.read_bytes()
-    return (gzip.decompress(data) if path.name.endswith(".gz") else data).decode("utf-8")
+    return (gzip.decompress(data) if path.name.endswith(".gz") else data).decode("utf-8-sig")
 
 
 def _parsed(path: Path, number: int, line: str) -> Any:

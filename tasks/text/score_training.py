@@ -89,7 +89,7 @@ def read_texts(folder: Path) -> Iterator[str]:
         kind = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
         text = content.decode("utf-8", "replace")
         if kind == ".jsonl":
-            yield from _of_lines(file, text.splitlines())
+            yield from _of_lines(file, text.removesuffix("\n").split("\n"))  # a text may have other line ends in it
         elif kind == ".txt":
             yield text
 
