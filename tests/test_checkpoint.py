@@ -1,5 +1,8 @@
 """Checkpoints are whole or absent, pruned by rule, and damage is noticed."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,14 @@ def test_a_damaged_last_checkpoint_gives_the_one_before_and_says_so(
     assert checkpoint.steps_in(tmp_path) == [5]
 
 
+def test_another_digit_in_the_state_is_damage(tmp_path: Path) -> None:
+    state = checkpoint.write(tmp_path, Checkpoint({}, {}, {"step": 10, "batch": 13})) / checkpoint.STATE
+    state.write_text(state.read_text().replace('"batch": 13', '"batch": 12'))
+    for read in (checkpoint.read, checkpoint.read_state):
+        with pytest.raises(CheckpointError, match=r"state.json is not as it was written"):
+            read(tmp_path, 10)
+
+
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
     assert checkpoint.read_last(tmp_path / "absent", print) is None
 
@@ -85,6 +96,25 @@ def test_a_failed_write_is_raised_where_the_trainer_looks(tmp_path: Path) -> Non
     with pytest.raises(CheckpointError, match="make room"):
         saver.wait()
     saver.wait()
+
+
+@contextmanager
+def disk_full_after(size: int) -> Iterator[None]:
+    """No file of this process grows beyond ``size`` bytes while the block runs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path, of_step(5))
+    large = Checkpoint({"w": torch.zeros(100_000)}, {}, {"step": 6})
+    with disk_full_after(10_000), pytest.raises(CheckpointError, match=r"step-00000006: .*; make room"):
+        checkpoint.write(tmp_path, large)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000005"]
 
 
 def test_copies_do_not_follow_training() -> None:

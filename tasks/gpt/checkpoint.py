@@ -1,9 +1,9 @@
 """Checkpoints that survive a kill at any instant and say when one was damaged.
 
 ``FOLDER/step-00000120/`` holds weights.safetensors, optimizer.safetensors and state.json (step, data
-position, guard, numerics, and the sha256 of the other two). It is written under a temporary name, each file
-fsynced, and renamed as a whole, so that a folder of that name is complete; the digests catch what happens to
-it later. Tensors are copied at once and written by a thread while training goes on: one save at a time.
+position, guard, numerics, and the sha256 of itself and the other two). It is written under a temporary name,
+each file fsynced, and renamed as a whole, so that a folder of that name is complete; the digests catch what
+happens to it later. Tensors are copied at once and written by a thread while training goes on: one save at a time.
 
 Files are the whole model's whatever the number of processes, so that a run continues on another number.
 """
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -70,15 +71,15 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
         save_file(checkpoint.weights, temporary / WEIGHTS)
         save_file(checkpoint.optimizer, temporary / OPTIMIZER)
         digests = {name: _sha256(temporary / name) for name in (WEIGHTS, OPTIMIZER)}
-        text = json.dumps({**checkpoint.state, "sha256": digests}, indent=1, sort_keys=True)
-        (temporary / STATE).write_text(text, encoding="utf-8")
+        digests[STATE] = _digest_of(checkpoint.state)
+        (temporary / STATE).write_text(_as_text({**checkpoint.state, "sha256": digests}), encoding="utf-8")
         for name in (WEIGHTS, OPTIMIZER, STATE):
             _fsync(temporary / name)
         if final.exists():  # the same step again, after a rewind or a damaged twin
             shutil.rmtree(final)
         temporary.rename(final)
         _fsync(folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the library's own error also where the disk is full
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(f"could not write {final}: {error}; make room and run again") from error
     return final
@@ -87,16 +88,32 @@ def write(folder: Path, checkpoint: Checkpoint) -> Path:
 def read(folder: Path, step: int) -> Checkpoint:
     """Read a step's checkpoint. Raises CheckpointError, saying which file, where it is not as written."""
     path = path_of(folder, step)
+    state, digests = _read_state(path, step)
     try:
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
-        for name, digest in state.pop("sha256").items():
-            if _sha256(path / name) != digest:
+        for name in (WEIGHTS, OPTIMIZER):
+            if _sha256(path / name) != digests[name]:
                 raise CheckpointError(f"{path / name} is not as it was written")
+        return Checkpoint(load_file(path / WEIGHTS), load_file(path / OPTIMIZER), state)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def read_state(folder: Path, step: int) -> dict[str, Any]:
+    """A checkpoint's state without its tensors. Raises CheckpointError where it is not as written."""
+    return _read_state(path_of(folder, step), step)[0]
+
+
+def _read_state(path: Path, step: int) -> tuple[dict[str, Any], dict[str, str]]:
+    try:
+        state: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
+        digests = dict(state.pop("sha256"))
+        if _digest_of(state) != digests[STATE]:
+            raise CheckpointError(f"{path / STATE} is not as it was written")
         if state["step"] != step:
             raise CheckpointError(f"{path / STATE} is of step {state['step']}")
-        return Checkpoint(load_file(path / WEIGHTS), load_file(path / OPTIMIZER), state)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+        raise CheckpointError(f"{path / STATE} cannot be read: {error}") from error
+    return state, digests
 
 
 def read_last(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
@@ -165,6 +182,14 @@ class Saver:
 def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """CPU copies that training cannot change any more."""
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+
+
+def _as_text(state: Mapping[str, Any]) -> str:
+    return json.dumps(state, indent=1, sort_keys=True)
+
+
+def _digest_of(state: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_as_text(state).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

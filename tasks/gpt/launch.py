@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -107,9 +106,8 @@ def _saved_numerics(folder: Path) -> dict[str, Any]:
     """What an earlier start settled, from the newest checkpoint that tells it."""
     for step in reversed(checkpoints.steps_in(folder)):
         try:
-            state = json.loads((checkpoints.path_of(folder, step) / checkpoints.STATE).read_text("utf-8"))
-            return dict(state["numerics"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return dict(checkpoints.read_state(folder, step)["numerics"])
+        except checkpoints.CheckpointError:
             continue
     return {}
 
