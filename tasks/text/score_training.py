@@ -89,7 +89,8 @@ def read_texts(folder: Path) -> Iterator[str]:
         kind = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
         text = content.decode("utf-8", "replace")
         if kind == ".jsonl":
-            yield from _of_lines(file, text.removesuffix("\n").split("\n"))  # a text may have other line ends in it
+            # Not splitlines: within a document may be other characters that Unicode takes for a line's end.
+            yield from _of_lines(file, text.removesuffix("\n").split("\n"))
         elif kind == ".txt":
             yield text
 
