@@ -20,9 +20,10 @@ from flows.reporting import publish
 from flows.runners import placed, run_name
 from flows.runs import Outcome, remember
 from flows.starting import check_tokenizer, starting_point
-from flows.takedowns import held_out_without_taken_down, without_taken_down
+from flows.takedowns import held_out_without_taken_down, rules_for, without_taken_down
 from storage import registry
 from storage.artifacts import Artifact
+from storage.tracking import naming_runs_after
 from tasks.clean import clean
 from tasks.deduplicate import deduplicate
 from tasks.evaluation import evaluate
@@ -50,7 +51,8 @@ def mill(config: PipelineConfig) -> Outcome:
     begun = starting(config.scope, config)
     corpus = gather(config)
     tokens = prepare(corpus, config.scope, config)
-    model = pretrain(tokens.shards, tokens.tokenizer, config.train, begun)
+    with naming_runs_after(config.name):
+        model = pretrain(tokens.shards, tokens.tokenizer, config.train, begun)
     report = evaluate(model, tokens.shards, tokens.heldout, config.evaluate)
     version = register(config.name, model, report, tokens.shards, config.registry, registry.identity())
     return Outcome(corpus=corpus, shards=tokens.shards, model=model, report=report, version=version)
@@ -81,10 +83,14 @@ def gather(config: HasSources) -> Artifact:
 
 
 def prepare(corpus: Artifact, scope: str, config: Learning) -> Tokens:
-    """A corpus in, token shards out; tokenizer and held-out set stay as ``scope`` first had them."""
+    """A corpus in, token shards out; tokenizer and held-out set stay as ``scope`` first had them.
+
+    A corpus of its own (see :mod:`flows.steps`) may have what was taken down since it was made; that is
+    neither trained nor evaluated on.
+    """
     heldout = frozen(hold_out, scope, config.hold_out, lambda: hold_out(corpus, config.hold_out))
     heldout = held_out_without_taken_down(heldout)
-    excluded = exclude(corpus, heldout, config.hold_out)
+    excluded = exclude(corpus, heldout, config.hold_out, rules_for(corpus))
     vocabulary = config.tokenize.tokenizer
     tokenizer = frozen(
         train_tokenizer, scope, vocabulary, lambda: train_tokenizer(corpus, excluded, vocabulary)

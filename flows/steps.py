@@ -15,7 +15,9 @@ from flows.references import named_or_latest, parent, scope_of
 from flows.reporting import show_evaluation, show_funnel, show_summary
 from flows.runners import placed, run_name
 from flows.runs import remember
+from flows.takedowns import held_out_without_taken_down
 from storage import registry
+from storage.tracking import naming_runs_after
 from tasks.evaluation import evaluate
 from tasks.journal import Journal, keeping
 from tasks.pretraining import pretrain
@@ -36,14 +38,16 @@ def ingest_and_clean(config: CorpusConfig) -> dict[str, str]:
 def train(config: TrainingConfig) -> dict[str, str]:
     """A corpus in, a model out; nothing is registered before it was evaluated.
 
-    Raises ArtifactMissingError where there is no such corpus.
+    What was taken down since the corpus was made is not trained on. Raises ArtifactMissingError where there
+    is no such corpus.
     """
     corpus = named_or_latest(config.corpus, "deduplicate", config.name)
     scope = scope_of(corpus, config.name)
     with keeping(Journal()) as journal, remember(config.name, scope, config, journal), placed(config.run):
         begun = starting(scope, config)
         tokens = prepare(corpus, scope, config)
-        model = pretrain(tokens.shards, tokens.tokenizer, config.train, begun)
+        with naming_runs_after(config.name):
+            model = pretrain(tokens.shards, tokens.tokenizer, config.train, begun)
     return {"model": f"{model.kind}/{model.key}", "model_digest": model.digest}
 
 
@@ -51,13 +55,14 @@ def train(config: TrainingConfig) -> dict[str, str]:
 def evaluate_model(config: EvaluationConfig) -> dict[str, str]:
     """A model in, its report out; registered under its name unless the configuration says otherwise.
 
-    The held-out documents are those that were kept from the model's own training. Raises
-    ArtifactMissingError where there is no such model, or its shards are gone.
+    The held-out documents are those that were kept from the model's own training, but for what was taken
+    down since. Raises ArtifactMissingError where there is no such model, or its shards are gone.
     """
     model = named_or_latest(config.model, "pretrain", config.name)
     shards = parent(model, "tokenize")
     heldout, scope = parent(shards, "hold_out"), scope_of(model, config.name)
     with keeping(Journal()) as journal, remember(config.name, scope, config, journal), placed(config.run):
+        heldout = held_out_without_taken_down(heldout)
         report = evaluate(model, shards, heldout, config.evaluate)
         if not config.into_registry:
             show_evaluation(config.name, report)

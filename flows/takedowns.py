@@ -38,12 +38,14 @@ def without_taken_down(config: HasSources, parts: list[Artifact], names: list[st
 
 def held_out_without_taken_down(heldout: Artifact) -> Artifact:
     """The held-out documents, or another set without those that were taken down."""
-    store = open_store()
-    rules = taken_down(store)
-    if not rules or not isinstance(heldout, Artifact):
-        return heldout
-    found = rules_that_hit(store, heldout, rules)
+    found = rules_for(heldout)
     return withdraw_held_out(heldout, found) if found else heldout
+
+
+def rules_for(documents: Artifact) -> list[str]:
+    """The rules in force that mean one of an artifact's documents; a plan, which has none yet, knows none."""
+    store = open_store()
+    return rules_that_hit(store, documents, taken_down(store)) if isinstance(documents, Artifact) else []
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,6 +40,21 @@ logger = logging.getLogger("modelmill")
 Point = tuple[str, float, int, int]
 """Name, value, step, milliseconds since the epoch."""
 
+_model: ContextVar[str] = ContextVar("model", default="")
+
+
+@contextmanager
+def naming_runs_after(model: str) -> Iterator[None]:
+    """Have the names of the runs that are made in the block begin with the name of the model in training.
+
+    It is no argument of the training, whose result is the same under every name.
+    """
+    token = _model.set(model)
+    try:
+        yield
+    finally:
+        _model.reset(token)
+
 
 class CurveLogger:
     """Sends points to one MLflow run from a thread; use as a context manager.
@@ -52,7 +69,7 @@ class CurveLogger:
         self.folder = folder
         self.uri = uri or tracking_uri()
         self._experiment = experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-        self._name = name
+        self._name = f"{_model.get()}-{name}" if _model.get() else name
         self._params = params
         self._state: dict[str, Any] = read_state(folder)
         self._buffer: list[Point] = [tuple(point) for point in self._state.pop("unsent", [])]

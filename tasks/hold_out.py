@@ -2,43 +2,43 @@
 
 ``hold_out`` chooses the documents to evaluate on; its artifact is the identity of every comparison, so a
 lineage of runs keeps the first one. ``exclude`` lists, for each corpus anew, what must not be trained on:
-the held-out documents and whatever in that corpus repeats them. Training needs the doc_id column of
-``excluded.parquet`` and nothing else.
+the held-out documents, whatever in that corpus repeats them, and what was taken down since. Training needs
+the doc_id column of ``excluded.parquet`` and nothing else.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from storage.artifacts import Artifact
 from storage.documents import PartWriter, read_batches, read_rows
-from storage.schemas import DOCUMENTS, SIGNATURES
+from storage.schemas import DOCUMENTS, REJECTS, SIGNATURES
 from tasks.stage import StageRun, stage
 from tasks.text.dedup import NothingLeftError, signature_row, signatures_from_bytes
 from tasks.text.dedup_config import HoldOutConfig
 from tasks.text.dedup_held_out import Quotations, Selection, near_duplicates_of
+from tasks.web.takedown import REASON as TAKEN_DOWN
+from tasks.web.takedown import match
 
-EXCLUDED = pa.schema(
-    [
-        pa.field("doc_id", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("of", pa.string(), nullable=False),
-        pa.field("value", pa.float32()),
-    ]
-)
-"""One row a document that must not be trained on, sorted by doc_id, each once: ``held_out``, or in the
-corpus as the same page (``same_url``), nearly the same text (``near_duplicate``, with the similarity) or a
-text that holds most (``quotation``, with the share) of the held-out document ``of``."""
+HELD_OUT = "heldout.parquet"
 
-REASONS = ("held_out", "same_url", "near_duplicate", "quotation")
+EXCLUDED = pa.schema([field for field in REJECTS if field.name not in ("language", "excerpt")])
+"""One row a document that must not be trained on, sorted by doc_id, each once: ``held_out``, ``taken_down``
+(the rule in ``detail``), or in the corpus as the same page (``same_url``), nearly the same text
+(``near_duplicate``, with the similarity) or a text that holds most (``quotation``, with the share) of the
+held-out document whose doc_id is in ``detail``."""
+
+REASONS = ("held_out", TAKEN_DOWN, "same_url", "near_duplicate", "quotation")
 
 
 @stage("hold_out", summary="Choose the documents that are kept from training, to evaluate on")
@@ -60,44 +60,84 @@ def hold_out(run: StageRun, corpus: Artifact, config: HoldOutConfig) -> dict[str
         )
     rows = {row["doc_id"]: row for part in _parts(folder) for row in _chosen_rows(part, chosen)}
     with (
-        PartWriter(run.path / "heldout.parquet", DOCUMENTS) as documents,
+        PartWriter(run.path / HELD_OUT, DOCUMENTS) as documents,
         PartWriter(run.path / "signatures.parquet", SIGNATURES) as signatures,
     ):
         for _, row in sorted(rows.items()):
             documents.write(row)
             signatures.write(signature_row(row["doc_id"], row["text"]))
-    run.rows.update({"heldout.parquet": documents.rows, "signatures.parquet": signatures.rows})
+    run.rows.update({HELD_OUT: documents.rows, "signatures.parquet": signatures.rows})
     return _stats(list(rows.values()), selection)
 
 
 @stage("exclude", summary="List what must not be trained on: the held-out documents and what repeats them")
-def exclude(run: StageRun, corpus: Artifact, heldout: Artifact, config: HoldOutConfig) -> dict[str, Any]:
-    """Write ``excluded.parquet`` (see EXCLUDED)."""
+def exclude(
+    run: StageRun, corpus: Artifact, heldout: Artifact, config: HoldOutConfig, rules: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Write ``excluded.parquet`` (see EXCLUDED).
+
+    ``rules`` are those of the takedown list that mean a document of the corpus: one that was made before
+    they were put there has it still.
+    """
     documents, held_out = run.open(corpus), run.open(heldout)
-    held = list(read_rows(held_out / "heldout.parquet", ["url", "doc_id", "text"]))
-    urls = {row["url"]: row["doc_id"] for row in held}
-    listed = {row["doc_id"]: _row(row["doc_id"], "held_out", row["doc_id"]) for row in held}
-    for part in _parts(documents):
-        for row in read_rows(part, ["doc_id", "url"]):
-            if row["url"] and row["url"] in urls:
-                listed.setdefault(row["doc_id"], _row(row["doc_id"], "same_url", urls[row["url"]]))
-    (own,) = _signatures([held_out / "signatures.parquet"], rows=2**31 - 1)
-    batches = _signatures(sorted(documents.glob("signatures-*.parquet")))
-    for leak in near_duplicates_of(own, batches, config.near_threshold):
-        listed.setdefault(leak.doc_id, _row(leak.doc_id, "near_duplicate", leak.of, leak.similarity))
-    if config.contained:
-        quotations = Quotations((row["doc_id"], row["text"]) for row in held)
-        for row in (row for part in _parts(documents) for row in read_rows(part, ["doc_id", "text"])):
-            quoted = quotations.quoted(row["doc_id"], row["text"], config.contained)
-            if quoted is not None:
-                listed.setdefault(
-                    quoted.doc_id, _row(quoted.doc_id, "quotation", quoted.of, quoted.similarity)
-                )
+    held = list(read_rows(held_out / HELD_OUT, ["doc_id", "url", "domain", "text"]))
+    listed = {row["doc_id"]: {**_row(row["doc_id"], "held_out"), **_address(row)} for row in held}
+    found = chain(
+        _taken_down(documents, rules),
+        _same_pages(documents, held),
+        _near_duplicates(documents, held_out, config.near_threshold),
+        _quoting(documents, held, config.contained) if config.contained else (),
+    )
+    for row in found:
+        listed.setdefault(row["doc_id"], row)
+    _add_addresses(documents, listed)
     with PartWriter(run.path / "excluded.parquet", EXCLUDED) as writer:
         writer.write_all(row for _, row in sorted(listed.items()))
     run.rows["excluded.parquet"] = writer.rows
     counts = Counter(row["reason"] for row in listed.values())
     return {"documents": writer.rows, **{reason: counts[reason] for reason in REASONS}}
+
+
+def _taken_down(documents: Path, rules: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for part in _parts(documents) if rules else ():
+        table = pq.read_table(part, columns=["doc_id", "url", "domain"])
+        for rule in rules:
+            for name in table.filter(match(table["url"], table["domain"], rule))["doc_id"].to_pylist():
+                yield _row(name, TAKEN_DOWN, f"on the takedown list: {rule}")
+
+
+def _same_pages(documents: Path, held: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    urls = {row["url"]: row["doc_id"] for row in held}
+    for part in _parts(documents):
+        for row in read_rows(part, ["doc_id", "url"]):
+            if row["url"] and row["url"] in urls:
+                yield _row(row["doc_id"], "same_url", urls[row["url"]])
+
+
+def _near_duplicates(documents: Path, held_out: Path, threshold: float) -> Iterator[dict[str, Any]]:
+    (own,) = _signatures([held_out / "signatures.parquet"], rows=2**31 - 1)
+    batches = _signatures(sorted(documents.glob("signatures-*.parquet")))
+    for leak in near_duplicates_of(own, batches, threshold):
+        yield _row(leak.doc_id, "near_duplicate", leak.of, leak.similarity, threshold)
+
+
+def _quoting(
+    documents: Path, held: Iterable[Mapping[str, Any]], contained: float
+) -> Iterator[dict[str, Any]]:
+    quotations = Quotations((row["doc_id"], row["text"]) for row in held)
+    for row in (row for part in _parts(documents) for row in read_rows(part, ["doc_id", "text"])):
+        leak = quotations.quoted(row["doc_id"], row["text"], contained)
+        if leak is not None:
+            yield _row(leak.doc_id, "quotation", leak.of, leak.similarity, contained)
+
+
+def _add_addresses(documents: Path, listed: Mapping[str, dict[str, Any]]) -> None:
+    """Say of each document of the corpus that is listed where its page was."""
+    wanted = pa.array(sorted(listed), pa.string())
+    for part in _parts(documents):
+        for batch in read_batches(part, ["doc_id", "url", "domain"], 4096):
+            for row in batch.filter(pc.is_in(batch["doc_id"], value_set=wanted)).to_pylist():
+                listed[row["doc_id"]].update(_address(row))
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -117,8 +157,15 @@ def _signatures(paths: Sequence[Path], rows: int = 4096) -> Iterator[tuple[list[
             yield batch["doc_id"].to_pylist(), signatures_from_bytes(batch["minhash"].to_pylist())
 
 
-def _row(doc_id: str, reason: str, of: str, value: float | None = None) -> dict[str, Any]:
-    return {"doc_id": doc_id, "reason": reason, "of": of, "value": value}
+def _row(
+    doc_id: str, reason: str, detail: str = "", value: float | None = None, threshold: float | None = None
+) -> dict[str, Any]:
+    found = {"value": value, "threshold": threshold, "detail": detail}
+    return {"doc_id": doc_id, "stage": "exclude", "reason": reason, **found}
+
+
+def _address(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"url": row["url"], "domain": row["domain"]}
 
 
 def _stats(rows: list[dict[str, Any]], selection: Selection) -> dict[str, Any]:

@@ -17,20 +17,22 @@ from storage.artifacts import Artifact
 from storage.documents import PartWriter, read_rows
 from storage.schemas import DOCUMENTS, REJECTS, SIGNATURES
 from storage.store import Store
+from tasks.hold_out import HELD_OUT
 from tasks.stage import StageRun, stage
 from tasks.text.dedup import NothingLeftError
 from tasks.web.takedown import REASON, hits, match
 
-READ, HELD_OUT = "documents.parquet", "heldout.parquet"
+READ = "documents.parquet"
 DROPPED, SIGNED = "rejects.parquet", "signatures.parquet"
 
 
 def rules_that_hit(store: Store, artifact: Artifact, rules: list[str]) -> list[str]:
-    """Those of the rules that mean a document of an artifact of ``ingest`` or ``hold_out``."""
-    if not rules:
-        return []
-    table = _addresses(store.open(artifact))
-    return hits(table["url"], table["domain"], rules)
+    """Those of the rules that mean a document of what ``ingest``, ``deduplicate`` or ``hold_out`` made."""
+    found: set[str] = set()
+    for file in _documents(store.open(artifact)) if rules else ():
+        table = pq.read_table(file, columns=["url", "domain"])
+        found.update(hits(table["url"], table["domain"], [rule for rule in rules if rule not in found]))
+    return [rule for rule in rules if rule in found]
 
 
 @stage("take_down", summary="Leave out what was taken down")
@@ -75,9 +77,9 @@ def withdraw_held_out(run: StageRun, heldout: Artifact, rules: list[str]) -> dic
     }
 
 
-def _addresses(folder: Path) -> pa.Table:
-    name = HELD_OUT if (folder / HELD_OUT).exists() else READ
-    return pq.read_table(folder / name, columns=["url", "domain"])
+def _documents(folder: Path) -> list[Path]:
+    whole = [folder / name for name in (READ, HELD_OUT) if (folder / name).is_file()]
+    return whole or sorted(folder.glob("part-*.parquet"))
 
 
 def _drop(run: StageRun, folder: Path, name: str, rules: list[str]) -> Counter[str]:

@@ -15,6 +15,7 @@ from storage.documents import PartWriter, read_rows
 from storage.schemas import DOCUMENTS, SIGNATURES
 from storage.store import Draft, open_store
 from tasks.hold_out import exclude, hold_out
+from tasks.taking_down import rules_that_hit
 from tasks.text.dedup import NothingLeftError, signature, signature_row
 from tasks.text.dedup_config import HoldOutConfig
 from tasks.text.dedup_held_out import Quotations, Selection, draw, near_duplicates_of
@@ -143,14 +144,34 @@ def test_the_held_out_and_what_repeats_them_is_listed_once_and_nothing_else() ->
         ),
         "excluded.parquet",
     )
-    listed = {row["doc_id"]: (row["reason"], row["of"]) for row in excluded}
+    listed = {row["doc_id"]: (row["reason"], row["detail"]) for row in excluded}
     assert [row["doc_id"] for row in excluded] == sorted(listed)
     assert listed[near["doc_id"]] == ("near_duplicate", held[0]["doc_id"])
     assert listed[half["doc_id"]] == ("near_duplicate", held[1]["doc_id"])
     assert listed[same["doc_id"]] == ("same_url", held[2]["doc_id"])
     assert listed[quote["doc_id"]] == ("quotation", held[3]["doc_id"])
-    assert all(listed.pop(row["doc_id"]) == ("held_out", row["doc_id"]) for row in held)
+    assert all(listed.pop(row["doc_id"]) == ("held_out", "") for row in held)
     assert len(listed) == 4
+    addresses = {row["doc_id"]: row["url"] for row in excluded}
+    assert all(addresses[row["doc_id"]] == row["url"] for row in [*held, near, half, same, quote])
+    limits = {row["reason"]: row["threshold"] for row in excluded}
+    assert limits["near_duplicate"] == HoldOutConfig().near_threshold
+    assert limits["quotation"] == HoldOutConfig().contained
+
+
+def test_what_was_taken_down_since_the_corpus_was_made_is_not_trained_on() -> None:
+    everything = pages(200)
+    corpus = corpus_of([everything[:100], everything[100:]])
+    frozen = hold_out.run_now(corpus, HoldOutConfig())
+    held = {row["doc_id"] for row in rows_of(frozen, "heldout.parquet")}
+    free = [row for row in everything if row["doc_id"] not in held]
+    rules = [f"url {free[0]['url']}", f"url {free[-1]['url']}"]
+    assert rules_that_hit(open_store(), corpus, ["domain b.example", *rules]) == rules
+    artifact = exclude.run_now(corpus, frozen, HoldOutConfig(), rules)
+    listed = {row["url"]: row for row in rows_of(artifact, "excluded.parquet")}
+    assert artifact.stats["taken_down"] == 2
+    assert artifact.stats["held_out"] == len(held) == len(listed) - 2
+    assert listed[free[0]["url"]]["detail"] == f"on the takedown list: {rules[0]}"
 
 
 def test_excluding_from_the_first_corpus_lists_the_held_out_alone() -> None:
@@ -160,6 +181,7 @@ def test_excluding_from_the_first_corpus_lists_the_held_out_alone() -> None:
     assert artifact.stats == {
         "documents": frozen.stats["documents"],
         "held_out": frozen.stats["documents"],
+        "taken_down": 0,
         "same_url": 0,
         "near_duplicate": 0,
         "quotation": 0,

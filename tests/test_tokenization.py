@@ -88,8 +88,8 @@ def heldout(run: StageRun) -> dict[str, Any]:
 @stage("excluded", summary="What must not be trained on.")
 def excluded(run: StageRun, everything: bool) -> dict[str, Any]:
     rows = ALL if everything else [PARTS[0][3], PARTS[1][11]]
-    rows = [{"doc_id": row["doc_id"], "reason": "held_out", "of": "", "value": None} for row in rows]
-    write(run.path / "excluded.parquet", rows, EXCLUDED)
+    rest = {"url": "", "domain": "", "stage": "exclude", "reason": "held_out", "detail": ""}
+    write(run.path / "excluded.parquet", [{"doc_id": row["doc_id"], **rest} for row in rows], EXCLUDED)
     return {}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.tracking import STATE, CurveLogger, read_state
+from storage.tracking import STATE, CurveLogger, naming_runs_after, read_state
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -68,6 +68,13 @@ def test_points_that_found_no_server_are_kept_and_sent_later(uri: str, tmp_path:
     with CurveLogger(tmp_path, name="a", params={}, uri=uri) as curve:
         curve.log(2, {"loss": 1.0})
     assert history(uri, curve.run_id, "loss") == [(1, 2.0), (2, 1.0)]
+
+
+def test_a_run_is_named_after_the_model_in_training(uri: str, tmp_path: Path) -> None:
+    with naming_runs_after("news"), CurveLogger(tmp_path, name="pretrain-1a2b", params={}, uri=uri) as curve:
+        curve.log(1, {"loss": 2.0})
+    run = mlflow.MlflowClient(tracking_uri=uri).get_run(curve.run_id)
+    assert run.info.run_name == "news-pretrain-1a2b"
 
 
 def test_a_torn_state_file_is_no_state(tmp_path: Path) -> None:
