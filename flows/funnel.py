@@ -1,52 +1,88 @@
-"""The funnel: how many documents each stage took in, kept, and dropped by which rule."""
+"""The funnel: how many documents each stage took in, kept, and dropped by which rule, up to the tokens."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from tasks.journal import Entry
 
 STAGES = ("ingest", "take_down", "clean", "deduplicate")
+"""Stages that count what they took in and what they dropped."""
 REASONS = ("reasons", "rejected")
 """Under which name a stage's stats hold its counts by reason."""
 
 
 @dataclass
 class Step:
-    """One stage of the funnel, summed over its parts."""
+    """One stage of the funnel, summed over its parts; what is None no stage has counted."""
 
     stage: str
     documents_in: int = 0
     documents: int = 0
+    characters: int | None = None
+    tokens: int | None = None
     reasons: Counter[str] = field(default_factory=Counter)
 
 
 def funnel(entries: Iterable[Entry]) -> list[Step]:
-    """The steps that a run's entries tell of, in the data's order."""
-    steps: dict[str, Step] = {}
+    """The steps that a run's entries tell of, from what was read to what is trained on."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
     for entry in entries:
-        if entry.artifact is not None and entry.stage in STAGES:
-            _add(steps.setdefault(entry.stage, Step(entry.stage)), entry.artifact.stats)
-    return [steps[stage] for stage in STAGES if stage in steps]
+        if entry.artifact is not None:
+            found.setdefault(entry.stage, []).append(entry.artifact.stats)
+    steps = [_step(stage, found[stage]) for stage in STAGES if stage in found]
+    for before, step in pairwise(steps):
+        if step.stage == "take_down":  # it runs for those parts alone that hold something taken down
+            step.documents_in, step.documents = before.documents, before.documents - step.reasons.total()
+        if step.stage == "clean":  # the first to count characters, also those of what comes to it
+            before.characters = sum(int(stats.get("characters_in", 0)) for stats in found["clean"])
+    if "exclude" in found and "tokenize" in found:
+        steps += _towards_training(found["exclude"][-1], found["tokenize"][-1])
+    return steps
 
 
-def _add(step: Step, stats: Mapping[str, Any]) -> None:
+def _step(stage: str, parts: Sequence[Mapping[str, Any]]) -> Step:
+    step = Step(stage)
+    for stats in parts:
+        step.reasons.update(_reasons(stats))
+        step.documents += int(stats.get("documents", 0))
+        taken = stats.get("documents_in", stats.get("records"))
+        step.documents_in += int(taken if taken is not None else stats.get("documents", 0))
+        if "characters" in stats:
+            step.characters = (step.characters or 0) + int(stats["characters"])
+    return step
+
+
+def _reasons(stats: Mapping[str, Any]) -> dict[str, int]:
     counts = (stats[name] for name in REASONS if isinstance(stats.get(name), Mapping))
-    reasons: Mapping[str, int] = next(counts, {})
-    step.reasons.update({name: int(count) for name, count in reasons.items()})
-    step.documents += int(stats.get("documents", 0))
-    taken = stats.get("documents_in", stats.get("records"))
-    step.documents_in += int(taken if taken is not None else stats.get("documents", 0))
+    return {name: int(count) for name, count in next(counts, {}).items()}
+
+
+def _towards_training(excluded: Mapping[str, Any], tokenized: Mapping[str, Any]) -> list[Step]:
+    """What is kept from training, and what becomes tokens; a held-out document need not be in this corpus."""
+    skipped = Counter({name: int(count) for name, count in tokenized.get("skipped", {}).items()})
+    left_out = skipped.pop("excluded", 0)
+    listed = {name: int(n) for name, n in excluded.items() if name not in ("documents", "held_out")}
+    reasons = +Counter({**listed, "held_out": left_out - sum(listed.values())})
+    documents, tokens = int(tokenized["documents"]), int(tokenized["tokens"])
+    offered = documents + skipped.total()
+    characters = sum(int(language["characters"]) for language in tokenized["languages"].values())
+    return [
+        Step("exclude", offered + left_out, offered, None if skipped.total() else characters, None, reasons),
+        Step("tokenize", offered, documents, characters, tokens, skipped),
+    ]
 
 
 def funnel_rows(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     """Rows for a table: a line a stage, and under it a line a rule, most dropped first."""
     rows: list[dict[str, Any]] = []
     for step in funnel(entries):
-        share = step.documents / step.documents_in if step.documents_in else 1.0
+        taken = step.documents_in or 1
+        share = step.documents / taken if step.documents_in else 1.0
         rows.append(
             {
                 "stage": step.stage,
@@ -54,9 +90,17 @@ def funnel_rows(entries: Iterable[Entry]) -> list[dict[str, Any]]:
                 "in": step.documents_in,
                 "kept": step.documents,
                 "share": f"{share:.1%}",
+                "characters": "" if step.characters is None else step.characters,
+                "tokens": "" if step.tokens is None else step.tokens,
             }
         )
         for reason, count in step.reasons.most_common():
-            part = count / step.documents_in if step.documents_in else 0.0
-            rows.append({"stage": "", "rule": reason, "in": "", "kept": f"−{count}", "share": f"{part:.1%}"})
+            row = {
+                "stage": "",
+                "rule": reason,
+                "in": "",
+                "kept": f"−{count}",
+                "share": f"{count / taken:.1%}",
+            }
+            rows.append({**row, "characters": "", "tokens": ""})
     return rows

@@ -92,12 +92,12 @@ def _funnel(steps: Sequence[Step]) -> str:
     most = max((step.documents_in for step in steps), default=0)
     rows = []
     for step in steps:
-        rows.append(
-            (escape(step.stage), f"{step.documents:,} of {step.documents_in:,}", _bar(step.documents, most))
-        )
+        kept = f"{step.documents:,} of {step.documents_in:,}"
+        sizes = ("" if size is None else f"{size:,}" for size in (step.characters, step.tokens))
+        rows.append((escape(step.stage), kept, _bar(step.documents, most), *sizes))
         for reason, count in step.reasons.most_common():
-            rows.append(("", f"<span class=lost>−{count:,}</span>", escape(reason)))
-    return _table(("stage", "kept", ""), rows)
+            rows.append(("", f"<span class=lost>−{count:,}</span>", escape(reason), "", ""))
+    return _table(("stage", "kept", "", "characters", "tokens"), rows, numbers=3)
 
 
 def _bar(value: float, most: float) -> str:

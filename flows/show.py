@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -49,7 +50,8 @@ TOP_REASONS = 6
 """As many reasons a stage are named in the terminal; the others are in the run's report."""
 PARTS_NAMED = 3
 """More parts than these that fare alike are counted instead of named."""
-TRAINED = "trained on"
+TRAINED, HELD_OUT = "trained on", "held out"
+OUTCOME_STYLE = {"kept": "green", "dropped": "red", TRAINED: "green", HELD_OUT: "cyan"}
 VERDICTS = {"cached": "[cyan]cached[/]", "run": "[yellow]runs[/]", "depends": "[dim]depends[/]"}
 
 
@@ -86,9 +88,9 @@ def _time(entries: Sequence[Entry]) -> str:
 
 
 def _flow(side: str, entries: Sequence[Entry]) -> str:
-    """What went in or came out, summed over a stage's parts."""
+    """What went in or came out, summed over a stage's parts; of a stage that ran again, the last time's."""
     sums: dict[str, float] = {}
-    for entry in entries:
+    for entry in [*(entry for entry in entries if entry.label), *[e for e in entries if not e.label][-1:]]:
         stats = entry.artifact.stats if entry.artifact else {}
         for unit, count in _figures(side, entry.stage, stats):
             sums[unit] = sums.get(unit, 0) + count
@@ -111,18 +113,19 @@ def _count(n: float) -> str:
 
 
 def funnel_table(steps: Sequence[Step]) -> Table:
-    """How many documents each stage of the data half kept, and what dropped most of the others."""
+    """How many documents each stage kept, what dropped most of the others, and how much text that leaves."""
     table = Table(title="Documents", title_justify="left", show_edge=False, pad_edge=False)
     table.add_column("stage")
-    table.add_column("in", justify="right")
-    table.add_column("kept", justify="right")
+    for name in ("in", "kept", "characters", "tokens"):
+        table.add_column(name, justify="right")
     table.add_column("dropped by")
     for step in steps:
         top = step.reasons.most_common(TOP_REASONS)
         rest = step.reasons.total() - sum(count for _, count in top)
         causes = [*top, ("other reasons", rest)] if rest else top
         dropped = ", ".join(f"{reason} {count:,}" for reason, count in causes)
-        table.add_row(step.stage, f"{step.documents_in:,}", f"{step.documents:,}", dropped)
+        sizes = ("" if size is None else f"{size:,}" for size in (step.characters, step.tokens))
+        table.add_row(step.stage, f"{step.documents_in:,}", f"{step.documents:,}", *sizes, dropped)
     return table
 
 
@@ -201,12 +204,14 @@ def lineage_tree(store: Store, root: Artifact) -> Tree:
 
 
 def fate_table(fates: Sequence[Fate]) -> Table:
-    """What each artifact says of a page or a domain, a row each."""
-    table = Table(show_edge=False, pad_edge=False)
-    for name in ("stage", "page", "outcome", "because"):
+    """What each artifact says of a page or a domain, a row each; the address only where there are several."""
+    several = len({fate.url for fate in fates}) > 1
+    title = None if several else Text(fates[0].url, overflow="fold")
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    for name in ("stage", "page", "outcome", "because") if several else ("stage", "outcome", "because"):
         table.add_column(name, overflow="fold")
     for fate in fates:
-        table.add_row(fate.stage, fate.url, *_fate(fate))
+        table.add_row(fate.stage, *([Text(fate.url)] if several else []), *_fate(fate))
     return table
 
 
@@ -224,23 +229,33 @@ def fate_counts(fates: Sequence[Fate]) -> str:
 
 
 def _outcome(fate: Fate) -> str:
-    if fate.outcome == "tokens":
-        return "held out" if fate.part.startswith("heldout/") else TRAINED
-    return "kept" if fate.outcome == "present" else "dropped"
+    if fate.part.startswith("heldout"):
+        return HELD_OUT
+    return {"tokens": TRAINED, "present": "kept", "dropped": "dropped"}[fate.outcome]
 
 
 def _fate(fate: Fate) -> tuple[str, str]:
-    if fate.outcome == "tokens":
-        place = f"{fate.artifact}/{fate.part} from token {fate.position:,}"
-        return f"[green]{fate.tokens:,} tokens[/]", place
+    """What became of a document in an artifact, and where or why."""
+    outcome = _outcome(fate)
+    told = f"[{OUTCOME_STYLE[outcome]}]{outcome}[/]"
+    if fate.outcome == "dropped":
+        return told, escape(_reason(fate))
+    kind, _, key = fate.artifact.partition("/")
+    place = f"{kind}/{key[:KEY_SHOWN]}/{fate.part}"
     if fate.outcome == "present":
-        return "[green]kept[/]", f"{fate.artifact}/{fate.part}"
-    limit = (
+        return told, place
+    return told, f"{fate.tokens:,} tokens: {place} from token {fate.position:,}"
+
+
+def _reason(fate: Fate) -> str:
+    """The rule, what it measured, and what it says beside; of a repetition, what is repeated."""
+    measured = (
         f" (measured {fate.value:g}, limit {fate.threshold:g})"
         if fate.value is not None and fate.threshold is not None
         else ""
     )
-    return "[red]dropped[/]", f"{fate.reason}{limit} {fate.detail}".strip()
+    more = f"repeats {fate.repeats}" if fate.repeats else fate.detail
+    return f"{fate.reason}{measured}{'; ' if more else ''}{more}"
 
 
 def takedown_table(entries: Iterable[takedowns.Entry], title: str) -> Table:

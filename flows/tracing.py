@@ -7,8 +7,9 @@ kept in step with them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,8 +26,9 @@ Column = Literal["url", "domain"]
 MOST_ROWS = 100_000
 MOST_LIKE = 5
 """So many addresses are offered to who typed a part of one."""
-FROZEN = ("train_tokenizer", "hold_out")
-"""Kinds that a lineage keeps: what they were made from may be of an earlier run."""
+REPEATED = ("deduplicate", "hold_out")
+"""Kinds that have the documents which others are dropped for as repeating them."""
+_DOC_ID = re.compile(r"[0-9a-f]{64}")
 PRESENT: tuple[str, ...] = ()
 DROPPED = ("stage", "reason", "value", "threshold", "detail")
 """Columns that an answer takes beside the document's own, of documents and of rejects."""
@@ -49,44 +51,58 @@ class Fate:
     position: int | None = None
     """Index of the document's first token in its shard."""
     part: str = ""
+    repeats: str = ""
+    """Address of the document that this one repeats, where ``detail`` names one."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
 
 
-def ancestors(store: Store, roots: Iterable[Artifact], *, past_frozen: bool = True) -> list[Artifact]:
-    """The artifacts that these were made from, and they themselves, oldest first, each once.
-
-    Without ``past_frozen``, what the tokenizer and the held-out set were made from is left out where the
-    model's own text was not made from it too.
-    """
-    found: dict[tuple[str, str], Artifact] = {}
-    queue = list(roots)
-    while queue:
-        artifact = queue.pop()
-        if (artifact.kind, artifact.key) in found:
-            continue
-        found[artifact.kind, artifact.key] = artifact
-        if artifact.kind in FROZEN and not past_frozen:
-            continue
-        parents = (store.find(parent.kind, parent.key) for parent in artifact.parents)
-        queue += [parent for parent in parents if parent is not None]
-    return sorted(found.values(), key=lambda a: a.created)
-
-
 def fates(store: Store, artifacts: Iterable[Artifact], column: Column, value: str) -> Iterator[Fate]:
     """What each artifact says of a page, or of a host and those below it: kept, dropped, in tokens."""
+    artifacts = list(artifacts)
     with duckdb.connect() as connection:
-        for artifact in artifacts:
-            names = [part.name for part in artifact.parts]
-            parquet = [name for name in names if name.endswith(".parquet")]
-            shards = [name for name in names if name.endswith(".arrow")]
-            if parquet or shards:
-                folder = store.open(artifact)
-                yield from _in_parquet(connection, artifact, folder, parquet, column, value)
-                for name in shards:
-                    yield from _in_shard(artifact, folder, name, column, value)
+        found = list(_fates(connection, store, artifacts, column, value))
+        repeated = {fate.detail for fate in found if _DOC_ID.fullmatch(fate.detail)}
+        urls = _urls(connection, store, artifacts, repeated) if repeated else {}
+    for fate in found:
+        yield replace(fate, repeats=urls.get(fate.detail, ""))
+
+
+def _fates(
+    connection: duckdb.DuckDBPyConnection,
+    store: Store,
+    artifacts: Iterable[Artifact],
+    column: Column,
+    value: str,
+) -> Iterator[Fate]:
+    for artifact in artifacts:
+        names = [part.name for part in artifact.parts]
+        parquet = [name for name in names if name.endswith(".parquet")]
+        shards = [name for name in names if name.endswith(".arrow")]
+        if parquet or shards:
+            folder = store.open(artifact)
+            yield from _in_parquet(connection, artifact, folder, parquet, column, value)
+            for name in shards:
+                yield from _in_shard(artifact, folder, name, column, value)
+
+
+def _urls(
+    connection: duckdb.DuckDBPyConnection, store: Store, artifacts: Iterable[Artifact], doc_ids: set[str]
+) -> dict[str, str]:
+    """Addresses of documents that a corpus or a held-out set has."""
+    files = [
+        str(store.open(artifact) / part.name)
+        for artifact in artifacts
+        for part in artifact.parts
+        if artifact.kind in REPEATED and part.name.startswith(("part-", "heldout."))
+    ]
+    if not files:
+        return {}
+    query = "SELECT doc_id, url FROM read_parquet($files) WHERE list_contains($doc_ids, doc_id)"
+    rows = connection.execute(query, {"files": files, "doc_ids": sorted(doc_ids)}).fetchall()
+    return {str(doc_id): str(url) for doc_id, url in rows}
 
 
 def addresses_like(store: Store, artifacts: Iterable[Artifact], typed: str) -> list[str]:

@@ -15,13 +15,14 @@ from flows.cli import app
 from flows.loading import check
 from flows.runs import remember
 from flows.takedowns import _tokens, held_out_without_taken_down, without_taken_down
-from flows.tracing import ancestors, fates
+from flows.tracing import fates
 from storage.artifacts import Artifact, Parent, Recipe
 from storage.documents import PartWriter, read_rows
 from storage.schemas import DOCUMENTS, SIGNATURES
 from storage.store import Draft, open_store
 from storage.takedowns import in_force, log, take_down, taken_down, withdraw
 from storage.token_shards import write_shard
+from tasks.ancestry import ancestors
 from tasks.ingest import ingest
 from tasks.journal import Entry, Journal
 from tasks.planning import Plan, planning

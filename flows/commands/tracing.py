@@ -10,10 +10,11 @@ from rich.console import Console
 from flows import show
 from flows.environment import prepare
 from flows.references import find_artifact
-from flows.tracing import Fate, addresses_like, ancestors, fates
+from flows.tracing import Fate, addresses_like, fates
 from storage.artifacts import Artifact
 from storage.errors import ArtifactMissingError
 from storage.store import Store, open_store
+from tasks.ancestry import ancestors
 
 BEFORE = (
     "An earlier run's text had it: only the tokenizer and the choice of held-out documents, which a lineage "
@@ -37,7 +38,7 @@ def lineage_command(console: Console, model: str, *, url: str, domain: str, as_j
             console.print(show.lineage_tree(store, artifact))
         return
     column, value = ("url", url) if url else ("domain", rule("domain", domain).removeprefix("domain "))
-    own = ancestors(store, [artifact], past_frozen=False)
+    own = _by_age(ancestors(store, [artifact], past_frozen=False))
     found = list(fates(store, own, column, value))  # type: ignore[arg-type]
     if as_json:
         console.print_json(_json(found))
@@ -81,7 +82,12 @@ def last_run(store: Store, name: str = "") -> list[Artifact] | None:
     if note is None:
         return None
     roots = [entry.artifact for entry in entries_of(store, note)]
-    return ancestors(store, [root for root in roots if root is not None], past_frozen=False)
+    return _by_age(ancestors(store, [root for root in roots if root is not None], past_frozen=False))
+
+
+def _by_age(artifacts: list[Artifact]) -> list[Artifact]:
+    """Oldest first: the order of the stages."""
+    return sorted(artifacts, key=lambda artifact: artifact.created)
 
 
 def say_unknown(

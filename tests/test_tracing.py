@@ -1,0 +1,109 @@
+"""What became of a page is told by what it repeats and where it went, from the artifacts alone."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+
+from flows.show import fate_counts, fate_table
+from flows.tracing import Fate, fates
+from storage.artifacts import Artifact, Recipe
+from storage.documents import PartWriter
+from storage.schemas import DOCUMENTS, REJECTS
+from storage.store import Draft, open_store
+from tasks.hold_out import EXCLUDED
+
+ALPHA, BETA, GAMMA = (f"https://{name}.example/a-page" for name in ("alpha", "beta", "gamma"))
+
+
+def row(url: str, **more: Any) -> dict[str, Any]:
+    doc_id = hashlib.sha256(url.encode()).hexdigest()
+    host = url.split("/")[2]
+    return {
+        "doc_id": doc_id,
+        "url": url,
+        "domain": host,
+        "source_file": "a",
+        "source_offset": 0,
+        "text": "",
+        **more,
+    }
+
+
+def made(kind: str, **files: tuple[pa.Schema, list[dict[str, Any]]]) -> Artifact:
+    def work(draft: Draft) -> dict[str, Any]:
+        for name, (schema, rows) in files.items():
+            with PartWriter(draft.path / f"{name.replace('_', '-')}.parquet", schema) as writer:
+                writer.write_all(rows)
+        return {}
+
+    return open_store().make(Recipe(stage=kind, code={}, inputs={}), (), work)
+
+
+def dropped(url: str, stage: str, reason: str, of: str = "", value: float | None = None) -> dict[str, Any]:
+    detail = row(of)["doc_id"] if of else "see there"
+    limit = None if value is None else 0.75
+    return row(url, stage=stage, reason=reason, detail=detail, value=value, threshold=limit)
+
+
+def told(found: list[Fate]) -> list[str]:
+    console = Console(record=True, width=300)
+    console.print(fate_table(found))
+    return [" ".join(line.split()) for line in console.export_text().splitlines()]
+
+
+def corpus() -> list[Artifact]:
+    """A page of which another is a near duplicate, and one that quotes a held-out page."""
+    return [
+        made(
+            "deduplicate",
+            part_00000=(DOCUMENTS, [row(ALPHA), row(GAMMA)]),
+            rejects_00000=(REJECTS, [dropped(BETA, "deduplicate", "near_duplicate", ALPHA, 0.96)]),
+        ),
+        made("hold_out", heldout=(DOCUMENTS, [row(ALPHA)])),
+        made(
+            "exclude",
+            excluded=(
+                EXCLUDED,
+                [
+                    dropped(GAMMA, "exclude", "quotation", ALPHA, 0.9),
+                    row(ALPHA, reason="held_out", stage="exclude"),
+                ],
+            ),
+        ),
+    ]
+
+
+def test_a_duplicate_names_the_address_of_the_page_that_stayed(home: Path) -> None:
+    [fate] = fates(open_store(), corpus(), "url", BETA)
+    assert fate.repeats == ALPHA
+    assert fate.as_dict()["detail"] == row(ALPHA)["doc_id"]
+    lines = told([fate])
+    assert lines[0] == BETA, "the page that was asked for is said once"
+    assert lines[-1] == f"deduplicate │ dropped │ near_duplicate (measured 0.96, limit 0.75); repeats {ALPHA}"
+
+
+def test_a_page_that_repeats_a_held_out_one_is_told_to_be_kept_from_training(home: Path) -> None:
+    kept, left_out = fates(open_store(), corpus(), "url", GAMMA)
+    assert (kept.stage, kept.outcome) == ("deduplicate", "present")
+    assert (left_out.stage, left_out.reason, left_out.repeats) == ("exclude", "quotation", ALPHA)
+
+
+def test_a_held_out_page_is_not_told_as_one_that_is_trained_on(home: Path) -> None:
+    found = list(fates(open_store(), corpus(), "url", ALPHA))
+    assert [line.split(" │ ")[1] for line in told(found)[3:]] == ["kept", "held out", "dropped"]
+    assert fate_counts(found).splitlines()[1] == "hold_out: 1 held out"
+
+
+def test_addresses_and_details_are_shown_as_they_are(home: Path) -> None:
+    odd = "https://alpha.example/[red]"
+    page = made(
+        "clean", rejects=(REJECTS, [dropped(odd, "clean", "some.rule"), dropped(BETA, "clean", "[b]")])
+    )
+    lines = told(list(fates(open_store(), [page], "domain", "example")))
+    assert lines[-2:] == [
+        f"clean │ {odd} │ dropped │ some.rule; see there",
+        f"clean │ {BETA} │ dropped │ [b]; see there",
+    ]
