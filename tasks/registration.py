@@ -20,6 +20,7 @@ from storage.home import EMBEDDED
 from storage.model_log import REGISTRATION, Facts
 from storage.tracking import EXPERIMENT, read_state
 from tasks import registration_facts as facts_of
+from tasks.ancestry import ancestors
 from tasks.evals.config import EvaluateConfig, RegistryConfig
 from tasks.evals.gate import Verdict, judge
 from tasks.evaluation import (
@@ -117,7 +118,8 @@ class Case:
         found = model_log.registered_version(self.client, self.name, self.registration)
         if found is not None:
             return str(found.version)
-        artifacts = facts_of.ancestry(self.run.store, [self.report_artifact, self.model, self.shards])
+        roots = [self.report_artifact, self.model, self.shards]
+        artifacts = facts_of.by_stage(ancestors(self.run.store, roots, past_frozen=False))
         facts = self._facts(artifacts)
         card = facts_of.card_facts(self.name, artifacts, self.model, self.model_folder, self.report)
         from tasks.serving.model_card import write_card
@@ -138,7 +140,7 @@ class Case:
         return self._version(run_id, text, facts.tags)
 
     def _facts(self, artifacts: list[Artifact]) -> Facts:
-        heldout = next((a for a in artifacts if a.kind == "hold_out"), None)
+        heldout = facts_of.firsts(artifacts).get("hold_out")  # that of the report, which is nearest
         if heldout is None:
             raise ArtifactMissingError(
                 f"the held-out documents behind evaluate/{self.report_artifact.key} are gone from the store: "

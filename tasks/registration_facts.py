@@ -11,7 +11,6 @@ from typing import Any
 from storage.artifacts import Artifact
 from storage.model_log import DatasetFact
 from storage.registry import TAG
-from storage.store import Store
 from tasks.serving.model_card import CardFacts
 
 ORDER = (
@@ -23,26 +22,24 @@ MANIFEST = f"{TAG}manifest."
 FUNNEL = ("ingest", "clean", "deduplicate", "tokenize")
 
 
-def ancestry(store: Store, roots: Iterable[Artifact]) -> list[Artifact]:
-    """These artifacts and all they were made from, each once, in the order of the stages."""
-    found: dict[tuple[str, str], Artifact] = {}
-    queue = list(roots)
-    while queue:
-        artifact = queue.pop()
-        if (artifact.kind, artifact.key) in found:
-            continue
-        found[artifact.kind, artifact.key] = artifact
-        parents = (store.find(parent.kind, parent.key) for parent in artifact.parents)
-        queue += [parent for parent in parents if parent is not None]
+def by_stage(artifacts: Iterable[Artifact]) -> list[Artifact]:
+    """The artifacts in the order of the stages; those of one stage stay in theirs."""
     rank = {kind: place for place, kind in enumerate(ORDER)}
-    return sorted(found.values(), key=lambda a: (rank.get(a.kind, len(rank)), a.key))
+    return sorted(artifacts, key=lambda artifact: rank.get(artifact.kind, len(rank)))
+
+
+def firsts(artifacts: Iterable[Artifact]) -> dict[str, Artifact]:
+    """The first artifact of each kind."""
+    found: dict[str, Artifact] = {}
+    for artifact in artifacts:
+        found.setdefault(artifact.kind, artifact)
+    return found
 
 
 def parameters(artifacts: Sequence[Artifact]) -> dict[str, str]:
     """Every setting of every stage as ``stage.section.field``; of mapped stages the first part's."""
     flat: dict[str, str] = {}
-    for kind in dict.fromkeys(artifact.kind for artifact in artifacts):
-        first = next(artifact for artifact in artifacts if artifact.kind == kind)
+    for kind, first in firsts(artifacts).items():
         for name, value in first.recipe.inputs.items():
             if (
                 isinstance(value, dict)
@@ -191,6 +188,6 @@ def card_facts(
         funnel=funnel(artifacts),
         training={**model.stats, "seconds": model.seconds},
         report=report,
-        artifacts={artifact.kind: artifact.digest for artifact in artifacts if artifact.kind in ORDER[4:]},
+        artifacts={kind: first.digest for kind, first in firsts(artifacts).items() if kind in ORDER[4:]},
         libraries=model.libraries,
     )
