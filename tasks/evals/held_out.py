@@ -84,18 +84,24 @@ def length_class(size: int) -> str:
 def slices(documents: list[Document], domains: int) -> dict[tuple[str, str], list[int]]:
     """Indices of the documents in each slice, named ("language" | "domain" | "length", value).
 
-    Only the ``domains`` domains with the most text are slices. Sorted by name, lengths from short to long.
+    Only the ``domains`` domains with the most text are slices. Languages come first, by name; then lengths
+    from short to long; then domains, that with the most text first.
     """
     sizes: Counter[str] = Counter()
     for document in documents:
         sizes[document.domain] += document.bytes
-    largest = {name for name, _ in sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:domains]}
+    largest = [name for name, _ in sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:domains]]
     found: dict[tuple[str, str], list[int]] = {}
     for index, document in enumerate(documents):
         found.setdefault(("language", document.language), []).append(index)
         found.setdefault(("length", document.length), []).append(index)
         if document.domain in largest:
             found.setdefault(("domain", document.domain), []).append(index)
-    lengths = [*(name for _limit, name in LENGTHS), LONGEST]
-    order = {("length", name): place for place, name in enumerate(lengths)}
-    return dict(sorted(found.items(), key=lambda item: (item[0][0], order.get(item[0], 0), item[0][1])))
+    kinds = (
+        ("language", sorted({document.language for document in documents})),
+        ("length", [*(name for _limit, name in LENGTHS), LONGEST]),
+        ("domain", largest),
+    )
+    return {
+        (kind, name): found[kind, name] for kind, names in kinds for name in names if (kind, name) in found
+    }
