@@ -76,6 +76,22 @@ def test_short_lines_in_a_script_of_their_own_are_told_apart() -> None:
     assert rest == f"{SAMPLES['zh']}\n公园"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "日本动画《となりのトトロ》（龙猫）是宫崎骏导演的作品，于1988年上映，讲述了姐妹俩在乡下的奇遇。",
+        "電影《となりのトトロ》是宮崎駿導演的作品，於1988年上映，講述了姊妹倆在鄉下的奇遇，很受歡迎。",
+        "日语里的「は」和「が」有什么区别？「は」提示主题，「が」表示主语，初学者常常把两者混淆。",
+    ],
+)
+def test_chinese_that_quotes_japanese_is_chinese(text: str) -> None:
+    kept = LanguageConfig(keep=("zh",))
+    assert judge(text, "", kept, None).share == 1
+    assert judge(f"{SAMPLES['zh']}\n{text}", "", kept, None).share == 1
+    japanese = "東京都千代田区の国会議事堂は、衆議院と参議院の建物で、目的別の会議室が多数設置されている。"
+    assert judge(japanese, "", kept, None).share == 0
+
+
 def test_kana_are_japanese_whatever_the_kanji_look_like() -> None:
     headline = "東京都知事選挙の結果、現職候補が三選"
     assert identify(headline)[0] == "ja"

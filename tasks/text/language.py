@@ -27,7 +27,11 @@ WINDOWS, WINDOW = 6, 700
 LEAST_KANA = 0.2
 """Share of kana among kana and Han from which a text is Japanese, whatever it was taken for: Chinese that
 quotes Japanese has less, Japanese prose has half."""
+LEAST_PARTICLES = 0.03
+"""Share of Chinese's own most frequent characters among Han from which a text with less kana than that is
+Chinese: Chinese prose has more than twice as many, Japanese hardly any."""
 
+_PARTICLES = re.compile("[的了是这這们們吗嗎么麼没沒很]")
 _ALIASES = {"iw": "he", "jw": "jv", "in": "id", "nb": "no", "nn": "no", "un": UNKNOWN, "zxx": UNKNOWN}
 _KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa\uff66-\uff9d]")
 HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
@@ -95,10 +99,18 @@ def mostly_kana(text: str) -> bool:
     return kana > 0 and kana >= LEAST_KANA * (kana + len(HAN.findall(text)))
 
 
+def quotes_japanese(text: str) -> bool:
+    """Whether a text is Chinese with Japanese names or phrases in it, which CLD2 takes for Japanese."""
+    han = len(HAN.findall(text))
+    return not mostly_kana(text) and 0 < LEAST_PARTICLES * han <= len(_PARTICLES.findall(text))
+
+
 def _shares(text: str, identifier: Identifier) -> Shares:
     found = identifier(text)
     if found and found[0][0] != UNKNOWN:
-        return _japanese(found) if found[0][0] == "zh" and mostly_kana(text) else found
+        if found[0][0] == "zh" and mostly_kana(text):
+            return _renamed(found, "zh", "ja")
+        return _renamed(found, "ja", "zh") if found[0][0] == "ja" and quotes_japanese(text) else found
     if identifier is _cld2 and (guess := _short(text)):
         return guess
     if identifier is not _langid and (second := _langid(text)):
@@ -117,11 +129,11 @@ def _short(text: str) -> Shares:
     return guess
 
 
-def _japanese(found: Shares) -> Shares:
-    """The shares with Chinese's given to Japanese."""
+def _renamed(found: Shares, one: str, other: str) -> Shares:
+    """The shares with one language's given to another."""
     shares: dict[str, float] = {}
     for code, share in found:
-        name = "ja" if code == "zh" else code
+        name = other if code == one else code
         shares[name] = shares.get(name, 0.0) + share
     return _largest_first(shares)
 

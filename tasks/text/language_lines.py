@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from tasks.text.language import HAN, UNKNOWN, Identifier, Shares, mostly_kana
+from tasks.text.language import HAN, UNKNOWN, Identifier, Shares, mostly_kana, quotes_japanese
 
 LEAST_LETTERS = 25
 """A line with fewer letters is too short to tell its language by the words."""
@@ -78,7 +78,9 @@ def _language(line: str, identifier: Identifier) -> str | None:
     if letters < least:
         return None
     found = identifier(line)
-    return found[0][0] if found and found[0][1] >= LEAST_SHARE else ""
+    if not found or found[0][1] < LEAST_SHARE:
+        return ""
+    return "zh" if found[0][0] == "ja" and quotes_japanese(line) else found[0][0]
 
 
 def _outside_latin(line: str) -> int:
