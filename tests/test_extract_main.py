@@ -139,6 +139,28 @@ def test_hyphens_for_a_lines_end_are_not_in_the_text(mode: Mode) -> None:
     assert "The district council met five km away" in text
 
 
+@pytest.mark.parametrize("mode", ["fast", "best", "quality"])
+def test_marks_of_where_a_line_may_end_are_not_in_the_text(mode: Mode) -> None:
+    html = f"<main><p>{STORY}</p><p>{chr(0x200B).join(CHINESE)}</p><p>inter\u2060national</p></main>"
+    text = extract(html.encode(), mode=mode).text
+    assert CHINESE in text
+    assert "\u200b" not in text
+    assert tidy("inter\u2060\u200bnational") == "international"
+    assert tidy("ភាសា\u200bខ្មែរ") == "ភាសា\u200bខ្មែរ"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<ul>" + "".join(f"<li>{part}。" for part in CHINESE.split("。") if part) + "</ul>",
+        "<p>" + "".join(f"<span>{character}</span>" for character in CHINESE) + "</p>",
+    ],
+)
+def test_where_the_rules_find_next_to_nothing_all_text_is_taken(body: str) -> None:
+    text = fast(f"<nav><p>{OUTSIDE}</p></nav>{body}")
+    assert "".join(text.split()) == CHINESE
+
+
 def test_lines_of_a_listing_stay_together_where_it_has_empty_ones_of_unbreakable_spaces() -> None:
     assert tidy("def f():\n\xa0\n\xa0\n\xa0\xa0return 1 \n") == "def f():\n\xa0\n\xa0\n\xa0\xa0return 1"
 

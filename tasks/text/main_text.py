@@ -59,8 +59,15 @@ def main_text(markup: Markup) -> str:
                 return text
     text = _judged(_body(source))
     if len(text.encode()) < SHORT and b"<noscript" in source:
-        return max(text, _judged(_NOSCRIPT.sub(b" ", _body(source))), key=len)
-    return text
+        text = max(text, _judged(_NOSCRIPT.sub(b" ", _body(source))), key=len)
+    return text if len(text.encode()) >= SHORT else _if_longer(text, _taken(_body(source)))
+
+
+def _if_longer(text: str, whole: str) -> str:
+    """What was judged to be content, or all text, where that is so much more that the judgement missed it:
+    of pages made of lists, of forms, or of elements for every few letters the rules leave nothing."""
+    size = len(whole.encode())
+    return whole if size >= SHORT and size > 2 * len(text.encode()) else text
 
 
 def _element(markup: Markup, name: bytes, within: Span) -> Span | None:

@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff\ud800-\udfff]")
+_LINE_MARKS = re.compile("(?<![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])[\u200b\u2060]+")
 _GAPS = re.compile(r"\n{3,}")
 _LOW = bytes([*range(9), *range(11, 32), 127])
 _HIGH = (
@@ -50,11 +51,15 @@ def _classes(text: str) -> bytes:
 def tidy(text: str) -> str:
     """No control characters or lone surrogates, no space at line ends, at most one empty line in a row.
 
-    Hyphens that show only at a line's end go: they are typesetting, and cut words into what occurs nowhere
-    else. Spaces that do not break stay: they hold the lines of listings together that are laid out with them.
+    Hyphens that show only at a line's end, and marks without width of where one may or must not end, go: they
+    are typesetting, and cut words into what occurs nowhere else. Between words of Thai, Khmer and their like
+    such marks stay, for want of spaces. Spaces that do not break stay: they hold the lines of listings
+    together that are laid out with them.
     """
     if "\xad" in text:
         text = text.replace("\xad", "")
+    if "\u200b" in text or "\u2060" in text:
+        text = _LINE_MARKS.sub("", text)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if _has_controls(text):
