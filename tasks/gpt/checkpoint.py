@@ -3,7 +3,8 @@
 ``FOLDER/step-00000120/`` holds weights.safetensors, optimizer.safetensors and state.json (step, data
 position, guard, numerics, and the sha256 of itself and the other two). It is written under a temporary name,
 each file fsynced, and renamed as a whole, so that a folder of that name is complete; the digests catch what
-happens to it later. Tensors are copied at once and written by a thread while training goes on: one save at a time.
+happens to it later. Tensors are copied at once and written by a thread while training goes on: one save at a
+time.
 
 Files are the whole model's whatever the number of processes, so that a run continues on another number.
 """
