@@ -20,6 +20,7 @@ from tasks.gpt.config import TrainConfig
 from tasks.gpt.errors import TrainingError, TrainingHungError, TrainingKilledError
 from tasks.gpt.supervisor import Launch, supervise, training_command, training_environment
 from tasks.stage import StageRun, stage
+from tasks.tokens import bpe
 
 WORK = "work"
 MODEL = "hf"
@@ -78,14 +79,14 @@ def started_from(
 ) -> TrainConfig:
     """The settings with ``init_from`` as a local folder; nothing where new weights are drawn.
 
-    Raises TrainingError where the model's tokenizer is another one: every id would mean something else.
+    Raises TrainingError where the model's tokenizer is another one: every id would mean something else;
+    TokenizerError where it is none.
     """
     if base is None:
         return config.model_copy(update={"init_from": ""})
     folder = run.open(base) / MODEL
-    ours, theirs = (
-        json.loads((path / "tokenizer.json").read_text(encoding="utf-8"))
-        for path in (run.open(tokenizer), folder)
+    ours, theirs = (  # as the library writes them today: older files spell the same merges otherwise
+        json.loads(bpe.load(path).to_str()) for path in (run.open(tokenizer), folder)
     )
     if any(ours[part] != theirs[part] for part in ("model", "added_tokens")):
         raise TrainingError(

@@ -250,6 +250,18 @@ def test_training_goes_on_from_a_model_wherever_it_lies(
     assert starting_point(config.model_copy(update={"init_from": "models:/m@champion"})) == trained
 
 
+def test_an_older_files_spelling_of_the_same_tokenizer_is_no_other_one(
+    inputs: tuple[Artifact, Artifact], tmp_path: Path
+) -> None:
+    folder = save_base(tmp_path / "base", 1)
+    settings = json.loads((folder / "tokenizer.json").read_text())
+    for newer in ("byte_fallback", "ignore_merges"):
+        del settings["model"][newer]
+    (folder / "tokenizer.json").write_text(json.dumps(settings))
+    config = CONFIG.model_copy(update={"steps": 1, "init_from": str(folder)})
+    assert pretrain.run_now(*inputs, config, starting_point(config)).stats["steps"] == 1
+
+
 def test_another_tokenizer_or_half_a_folder_is_refused(
     inputs: tuple[Artifact, Artifact], tmp_path: Path
 ) -> None:
