@@ -193,6 +193,41 @@ def test_a_stop_request_saves_and_the_next_run_goes_on(launch: Callable[..., Lau
     assert {"kind": "resumed", "step": seen[-1]} in again
 
 
+def test_a_stop_request_as_it_starts_is_no_death_to_start_again_from(tmp_path: Path) -> None:
+    command = sleeper(tmp_path, event="")
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    with pytest.raises(TrainingStoppedError, match="ended without saving; run again to go on"):
+        supervise(Launch(command, tmp_path, 60, os.environ), ignore)
+    timer.join()
+
+
+def test_a_second_stop_request_does_not_disturb_the_saving(tmp_path: Path) -> None:
+    slow = f"""
+import json, signal, time
+told = open({str(tmp_path / "metrics-0001.jsonl")!r}, "w", buffering=1)
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+print(json.dumps({{"kind": "step", "step": 1}}), file=told)
+while not asked:
+    time.sleep(0.01)
+time.sleep(1)
+print(json.dumps({{"kind": "stopped", "step": len(asked)}}), file=told)
+"""
+
+    def ask_twice(_event: dict[str, Any]) -> None:
+        if not timers:
+            for delay in (0.1, 0.6):
+                timers.append(threading.Timer(delay, os.kill, (os.getpid(), signal.SIGTERM)))
+                timers[-1].start()
+
+    timers: list[threading.Timer] = []
+    with pytest.raises(TrainingStoppedError, match="asked to stop at step 1 and saved"):
+        supervise(Launch([sys.executable, "-c", slow], tmp_path, 60, os.environ), ask_twice)
+    for timer in timers:
+        timer.join()
+
+
 def sleeper(folder: Path, *, event: str) -> list[str]:
     """A process that writes one metrics line, or none, says so, and hangs."""
     written = f"open({str(folder / 'metrics-000.jsonl')!r}, 'w').write({event!r})"

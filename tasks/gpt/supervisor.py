@@ -117,12 +117,12 @@ def supervise(launch: Launch, on_event: Callable[[dict[str, Any]], None]) -> dic
         )
     tail = _Tail(launch.folder, before)
     try:
-        with _forwarding_sigterm(process):
+        with _forwarding_sigterm(process) as asked:
             last = _watch(process, tail, launch, on_event)
     except BaseException:
         end(process)
         raise
-    return _verdict(process.returncode, last, launch.folder)
+    return _verdict(process.returncode, last, launch.folder, asked=asked.is_set())
 
 
 def _watch(
@@ -148,7 +148,7 @@ def _watch(
         time.sleep(POLL_S)
 
 
-def _verdict(status: int, last: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _verdict(status: int, last: dict[str, Any], folder: Path, *, asked: bool) -> dict[str, Any]:
     if last["kind"] == "finished":  # told once the model is whole; torch's threads may abort at the exit
         return last
     if last["kind"] == "stopped":
@@ -158,6 +158,11 @@ def _verdict(status: int, last: dict[str, Any], folder: Path) -> dict[str, Any]:
     if last["kind"] == "halted":
         raise TrainingHaltedError(last["text"])
     words = f"its last words: {last_words(folder)}"
+    if asked:  # as it started, or while it could not save: ended by the request all the same
+        raise TrainingStoppedError(
+            f"training was asked to stop and ended without saving; run again to go on from its last "
+            f"checkpoint; {words}"
+        )
     if status < 0:
         raise TrainingKilledError(f"training was killed by {signal.Signals(-status).name}; {words}")
     raise TrainingError(f"training ended with status {status}; {words}")
@@ -209,18 +214,25 @@ class _Tail:
 
 
 @contextmanager
-def _forwarding_sigterm(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Pass SIGTERM on while the block runs. Only the main thread may, so elsewhere nothing changes."""
+def _forwarding_sigterm(process: subprocess.Popen[bytes]) -> Iterator[threading.Event]:
+    """Pass SIGTERM on while the block runs; the event is set once one came.
+
+    Only the first: torchrun takes a second one for an order to leave at once, in the middle of its workers'
+    saving. Only the main thread may listen, so elsewhere nothing changes.
+    """
+    asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
 
     def forward(_number: int, _frame: object) -> None:
-        process.terminate()
+        if not asked.is_set():
+            asked.set()
+            process.terminate()
 
     earlier = signal.signal(signal.SIGTERM, forward)
     try:
-        yield
+        yield asked
     finally:
         signal.signal(signal.SIGTERM, earlier)
 
