@@ -148,7 +148,7 @@ def test_a_mixture_reads_each_group_as_often_as_stated(groups: list[tuple[int, f
     try:
         loader = Loader(streams, seq_len=2, global_batch=1, seed=3, manifest_digest="m")
     except TooLittleTextError:
-        assert sum(round((length - 1) // 2 * repeats) for length, repeats in groups) < 1
+        assert not all(round((length - 1) // 2 * repeats) for length, repeats in groups)
         return
     epochs = 4
     found = np.array(firsts(loader, range(epochs * loader.sequences)))
@@ -194,6 +194,16 @@ def test_too_little_text_is_said_with_both_numbers() -> None:
         make([60, 40], global_batch=32)
     with pytest.raises(ValueError, match="batch of 5 sequences cannot be shared by 2"):
         make([100], global_batch=5, world=2)
+
+
+def test_a_group_of_the_mixture_too_small_for_one_sequence_is_said_and_not_left_out() -> None:
+    streams = [
+        Stream([ArrayShard(np.zeros(tokens, np.uint16))], repeats, name)
+        for name, tokens, repeats in (("en", 10_000, 0.04), ("zh", 100, 4.0))
+    ]
+    with pytest.raises(TooLittleTextError, match=r"the text of zh is too little for one sequence of 128"):
+        Loader(streams, seq_len=128, global_batch=1, seed=0, manifest_digest="m")
+    Loader(streams, seq_len=64, global_batch=1, seed=0, manifest_digest="m")
 
 
 class Named(ArrayShard):

@@ -50,7 +50,8 @@ class Loader:
             block_windows, pool_blocks: how far the shuffle reaches; part of the order.
 
         Raises:
-            TooLittleTextError: there is not one batch of different sequences; says both numbers.
+            TooLittleTextError: there is not one batch of different sequences, with both numbers; or not one
+                sequence of a named stream.
             ValueError: the batch cannot be divided among the ranks.
         """
         self.streams = as_streams(streams)
@@ -59,7 +60,8 @@ class Loader:
         order = Order(seq_len, global_batch, seed, manifest_digest, rank, world, block_windows, pool_blocks)
         windows = [max(0, (run.tokens - 1) // seq_len) for run in self._runs]
         repeats = [stream.repeats for stream in self.streams]
-        self._sampler = Sampler(windows, repeats, sum(run.tokens for run in self._runs), order)
+        names = [stream.name for stream in self.streams]
+        self._sampler = Sampler(windows, repeats, sum(run.tokens for run in self._runs), order, names)
 
     @property
     def sequences(self) -> int:

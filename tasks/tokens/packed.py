@@ -40,6 +40,7 @@ class PackedLoader:
             [stream.repeats for stream in streams],
             sum(run.tokens for run in self._runs),
             order,
+            [stream.name for stream in streams],
         )
 
     @property

@@ -48,13 +48,22 @@ class Order:
 class Sampler:
     """From positions to sequences of several streams, each gone over ``repeats`` times an epoch."""
 
-    def __init__(self, sizes: Sequence[int], repeats: Sequence[float], tokens: int, order: Order) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        repeats: Sequence[float],
+        tokens: int,
+        order: Order,
+        names: Sequence[str] = (),
+    ) -> None:
         """Raises TooLittleTextError and ValueError as :class:`tasks.tokens.loader.Loader` does.
 
         Args:
             sizes: sequences in each stream.
             repeats: times an epoch goes over each.
             tokens: in all of them together, for messages.
+            order: of the sequences.
+            names: of the streams; one that is named is not left out for being too short.
         """
         self.order = order
         if order.global_batch % order.world or not 0 <= order.rank < order.world:
@@ -67,6 +76,7 @@ class Sampler:
         self.sequences = int(self._counts.sum())
         """Sequences in an epoch."""
         _check(self.sequences, tokens, order)
+        _check_none_is_left_out(names, self._counts, order)
         self._bounds = np.concatenate([[0], np.cumsum(self._counts)])
         self._shuffle = _Shuffle(self.sequences, order)
         self._chunk: tuple[int, Ints, Ints] | None = None
@@ -144,6 +154,16 @@ def _check(sequences: int, tokens: int, order: Order) -> None:
         f"the training text of {tokens:,} tokens has {sequences:,} sequences of {order.seq_len:,}, but one "
         f"batch takes {order.global_batch:,}: add text, or set train.batch_sequences to at most {sequences}"
     )
+
+
+def _check_none_is_left_out(names: Sequence[str], counts: Ints, order: Order) -> None:
+    absent = [name for name, count in zip(names, counts.tolist(), strict=False) if name and not count]
+    if absent:
+        raise TooLittleTextError(
+            f"the text of {', '.join(absent)} is too little for one sequence of {order.seq_len:,} tokens an "
+            f"epoch, so that the mixture would never have it: add text, leave it out of "
+            f"tokenize.mixture.weights, or set train.model.context lower"
+        )
 
 
 class _Shuffle:
