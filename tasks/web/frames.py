@@ -24,14 +24,14 @@ ZSTD_MAX_WINDOW = 128 * 2**20
 GZIP_LOOK = 1024
 """Compressed bytes of a gzip member that are looked into for its content's first ones: its header with a
 file's name, and the tables of its first block."""
-ZSTD_LOOK = 4096
+ZSTD_LOOK = 512
 """Compressed bytes of a zstd frame that are taken at a time, up to its first block's end."""
 LONGEST_LOOK = 128 * 2**10 + 32
 """Bytes of the longest first block of a zstd frame, with the headers before it."""
 SEARCHED = 2**20
-"""Bytes of a file that are searched for a frame's start at a time."""
+"""Bytes of a file that are searched for a frame's start at a time, at most."""
 LOOKED_AT = 16
-"""Bytes looked into for each byte searched, from which a stretch of SEARCHED bytes is left."""
+"""Bytes looked into for each byte searched, from which a stretch is left."""
 
 Compression = Literal["plain", "gzip", "zstd"]
 
@@ -247,24 +247,26 @@ def find_frame(
     short, and bounded in number: bytes full of magics would else hold a worker for minutes.
 
     Raises:
-        FalseStartsError: a stretch of SEARCHED bytes has more of them than LOOKED_AT allows for.
+        FalseStartsError: a stretch of the file has more of them than LOOKED_AT allows for.
     """
     magic = {"gzip": GZIP_MAGIC, "zstd": ZSTD_MAGIC, "plain": opening}[compression]
     look = _Look(compression, opening, dictionary)
-    for begin in range(start, end, SEARCHED):
+    begin, stretch = start, CHUNK
+    while begin < end:
         file.seek(begin)
-        piece = file.read(SEARCHED + LONGEST_LOOK)
-        last, looked_at = min(SEARCHED, end - begin), 0
+        piece = file.read(stretch + look.longest)
+        last, looked_at = min(stretch, end - begin), 0
         found = piece.find(magic, 0, last + len(magic) - 1)
         while found >= 0:
             if compression == "plain" or look.begins(piece, found):
                 return begin + found
             looked_at += look.bytes
-            if looked_at > LOOKED_AT * SEARCHED:
+            if looked_at > LOOKED_AT * stretch:
                 raise FalseStartsError(begin + found, begin + last)
             found = piece.find(magic, found + 1, last + len(magic) - 1)
-        if len(piece) < SEARCHED:
+        if len(piece) < stretch:
             return None
+        begin, stretch = begin + stretch, min(2 * stretch, SEARCHED)  # mostly the next frame is near
     return None
 
 
@@ -273,6 +275,8 @@ class _Look:
 
     def __init__(self, compression: Compression, opening: bytes, dictionary: bytes) -> None:
         self._gzip = compression == "gzip"
+        self.longest = {"gzip": GZIP_LOOK, "zstd": LONGEST_LOOK, "plain": len(opening)}[compression]
+        """Compressed bytes of a frame that the longest look takes."""
         self._opening = opening
         self._engine = _zstd_engine(dictionary)
         self.bytes = 0
