@@ -228,6 +228,14 @@ print(json.dumps({{"kind": "stopped", "step": len(asked)}}), file=told)
         timer.join()
 
 
+def test_held_out_text_too_short_for_a_loss_is_said(launch: Callable[..., Launch]) -> None:
+    made = launch("run", SETTINGS | {"steps": 2, "held_out": {"every_steps": 1, "patience": 1}})
+    Path(made.command[1]).write_text(SCRIPT.replace("np.arange(6)", "np.arange(0)"))
+    said: list[str] = []
+    assert supervise(made, lambda event: said.append(event.get("text", "")))["step"] == 2
+    assert any("not 17 held-out tokens" in text and "no early stop" in text for text in said)
+
+
 def sleeper(folder: Path, *, event: str) -> list[str]:
     """A process that writes one metrics line, or none, says so, and hangs."""
     written = f"open({str(folder / 'metrics-000.jsonl')!r}, 'w').write({event!r})"

@@ -285,6 +285,13 @@ def test_heads_that_do_not_divide_the_width_are_refused_with_what_would() -> Non
         config(model={"heads": 5, "width": 32})
 
 
+def test_settings_that_could_not_work_together_are_refused_with_the_mend() -> None:
+    with pytest.raises(ValueError, match=r"patience: 3 waits for held-out losses, but every_steps is 0"):
+        config(held_out={"every_steps": 0, "patience": 3})
+    with pytest.raises(ValueError, match=r"batch_sequences: 4 cannot be shared .* by 3 .* such as 6"):
+        config(hardware={"processes": 3})
+
+
 def test_the_dial_gives_larger_models_more_tokens_in_larger_batches() -> None:
     small, large = dial.from_depth(3, 4096), dial.from_depth(12, 4096)
     assert (small.model.width, small.model.heads) == (192, 3)

@@ -148,6 +148,15 @@ class HeldOutConfig(StageConfig):
         le=1000,
     )
 
+    @model_validator(mode="after")
+    def _patience_has_losses(self) -> HeldOutConfig:
+        if self.patience and not self.every_steps:
+            raise ValueError(
+                f"patience: {self.patience} waits for held-out losses, but every_steps is 0 and there are "
+                f"none: set every_steps, or patience to 0"
+            )
+        return self
+
 
 class GuardConfig(StageConfig):
     """What counts as a run gone wrong, and what then."""
@@ -340,3 +349,14 @@ class TrainConfig(StageConfig):
         description="How the machine is used.",
         json_schema_extra={"affects_result": False},
     )
+
+    @model_validator(mode="after")
+    def _processes_share_the_batch(self) -> TrainConfig:
+        processes = self.hardware.processes
+        if self.batch_sequences % processes:
+            fitting = -(-self.batch_sequences // processes) * processes
+            raise ValueError(
+                f"batch_sequences: {self.batch_sequences} cannot be shared equally by {processes} "
+                f"hardware.processes: choose a multiple of them, such as {fitting}"
+            )
+        return self

@@ -147,6 +147,8 @@ def _parts(
         world.size,
     )
     metrics.write("plan", **plan.facts(), ceiling=ceiling, **devices.describe(device), processes=world.size)
+    if config.held_out.every_steps and not len(job.held_out):
+        metrics.write("note", text=_no_held_out_loss(config))
     return Parts(
         model=model,
         config=config,
@@ -162,6 +164,14 @@ def _parts(
         stop=stop,
         look_every=LOOK_EVERY_CUDA if device.kind == "cuda" else 1,
         numerics=numerics,
+    )
+
+
+def _no_held_out_loss(config: TrainConfig) -> str:
+    lost = "no held-out loss while training" + (" and no early stop" if config.held_out.patience else "")
+    return (
+        f"there are not {config.model.context + 1:,} held-out tokens, which one sequence takes: {lost}; hold "
+        f"out more documents, or set train.model.context lower"
     )
 
 
