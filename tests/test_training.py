@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from tasks.gpt import dial, metrics, pace, schedule
 from tasks.gpt.checkpoint import Saver
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.device import Device
+from tasks.gpt.distributed import World
 from tasks.gpt.errors import TrainingError, TrainingHaltedError
 from tasks.gpt.estimate import count_parameters, flops_per_token, micro_batch
 from tasks.gpt.metrics import MetricsWriter
@@ -203,6 +205,32 @@ def test_a_spike_rewinds_past_its_batch_alike_whether_killed_or_not(tmp_path: Pa
     again = Trainer(parts(tmp_path / "cut", settings, batches=poisoned))
     again.run()
     assert weights(again) == weights(straight)
+
+
+def test_a_process_that_does_not_see_the_checkpoint_yet_goes_back_with_the_leader(tmp_path: Path) -> None:
+    """If it stopped by itself, the others would wait for it."""
+    rule = {"spike_nats": 2.0, "action": "rewind", "checkpoint_steps": 10}
+    settings, bad = config(steps=60, guard=rule), frozenset({50})
+    leader = parts(tmp_path / "leader", settings, batches=Cyclic(poisoned=bad), stop=stop_after(50))
+    Trainer(leader).run()
+    made, here = (checkpoints.path_of(tmp_path / name / "checkpoints", 50) for name in ("leader", "follower"))
+
+    class Follower(World):
+        """Sees the checkpoint of step 50 once the leader has told of it."""
+
+        def from_leader(self, _value: int) -> int:
+            shutil.copytree(made, here, dirs_exist_ok=True)
+            return 50
+
+    class Unseen(Cyclic):
+        def batch(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+            shutil.rmtree(here, ignore_errors=True)
+            return super().batch(index)
+
+    follower = parts(tmp_path / "follower", settings, batches=Unseen(poisoned=bad), world=Follower(rank=1))
+    trainer = Trainer(follower)
+    assert trainer.run().state == "finished"
+    assert trainer.position.batch == 61
 
 
 def test_a_loss_that_is_no_number_is_never_saved(tmp_path: Path) -> None:

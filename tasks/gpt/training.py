@@ -140,7 +140,7 @@ class Trainer:
         rule = self.config.guard
         self.parts.saver.wait()
         documents = self.parts.batches.documents(batch)
-        last = max((s for s in checkpoints.steps_in(self.parts.saver.folder) if s < step), default=None)
+        last = self._last_before(step)
         going_back = rule.action == "rewind" and last is not None and self.position.rewinds < rule.rewinds
         where = (
             "there is no checkpoint yet" if last is None else f"the last good checkpoint is of step {last}"
@@ -155,6 +155,12 @@ class Trainer:
         rewinds = self.position.rewinds + 1
         self.resume()
         self.position.rewinds, self.position.batch = rewinds, batch + 1
+
+    def _last_before(self, step: int) -> int | None:
+        """The last checkpoint before a step, as the leader sees it: another process may look too soon."""
+        found = max((s for s in checkpoints.steps_in(self.parts.saver.folder) if s < step), default=-1)
+        last = self.world.from_leader(found)
+        return None if last < 0 else last
 
     def _tell(self, kind: str, **fields: Any) -> None:
         self.parts.metrics.write(kind, **fields)
