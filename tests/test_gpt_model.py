@@ -110,9 +110,10 @@ def test_unsupported_folders_are_refused_by_name(model: GPT, tokenizer_folder: P
     (tmp_path / "hf/config.json").write_text(json.dumps(config | {"activation_function": "relu"}))
     with pytest.raises(ExportError, match="activation_function is 'relu'"):
         load_hf(tmp_path / "hf")
-    (tmp_path / "hf/config.json").write_text(json.dumps(config | {"n_embd": 64}))
-    with pytest.raises(ExportError, match=r"config\.json says"):
-        load_hf(tmp_path / "hf")
+    for key, other in (("n_embd", 64), ("vocab_size", 299), ("vocab_size", 301), ("vocab_size", 64)):
+        (tmp_path / "hf/config.json").write_text(json.dumps(config | {key: other}))
+        with pytest.raises(ExportError, match=r"wte.weight is \[300, 32\], config\.json says"):
+            load_hf(tmp_path / "hf")
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused(tokenizer_folder: Path, tmp_path: Path) -> None:

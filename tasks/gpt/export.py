@@ -80,12 +80,11 @@ def _inside(tensors: dict[str, Tensor], model: GPT) -> dict[str, Tensor]:
         tensor = tensor.float()
         if name.endswith(TRANSPOSED):
             tensor = tensor.t().contiguous()
+        shape = [model.config.vocab_size, wanted.shape[1]] if name == "wte.weight" else list(wanted.shape)
+        if list(tensor.shape) != shape:
+            raise ExportError(f"transformer.{name} is {list(tensor.shape)}, config.json says {shape}")
         if name == "wte.weight":
             tensor = torch.cat([tensor, tensor.new_zeros(wanted.shape[0] - tensor.shape[0], tensor.shape[1])])
-        if tensor.shape != wanted.shape:
-            raise ExportError(
-                f"transformer.{name} is {list(tensor.shape)}, config.json says {list(wanted.shape)}"
-            )
         state[name] = tensor
     return state
 
