@@ -95,6 +95,11 @@ def accumulating(module: nn.Module, last: bool) -> Any:
     return nullcontext()
 
 
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether each process holds only a part of it."""
+    return hasattr(tensor, "device_mesh")
+
+
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor, on every process."""
     return cast(Tensor, cast(Any, tensor).full_tensor()) if hasattr(tensor, "full_tensor") else tensor
@@ -103,11 +108,17 @@ def whole(tensor: Tensor) -> Tensor:
 def like(tensor: Tensor, example: Tensor) -> Tensor:
     """A whole tensor placed as ``example`` is: on its device, cut as it is cut."""
     tensor = tensor.to(device=example.device, dtype=example.dtype)
-    if not hasattr(example, "device_mesh"):
+    return part_of(tensor, example)
+
+
+def part_of(tensor: Tensor, example: Tensor) -> Tensor:
+    """A tensor that every process has whole, cut as ``example`` is cut, without anything being sent."""
+    if not is_sharded(example):
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
-    return distribute_tensor(tensor, example.device_mesh, cast(Any, example).placements)
+    cut = cast(Any, example)
+    return distribute_tensor(tensor, cut.device_mesh, cut.placements, src_data_rank=None)
 
 
 def _collective_device() -> torch.device:

@@ -3,7 +3,7 @@
 Muon replaces a matrix's momentum by the nearest orthogonal matrix, so that every direction moves alike
 (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"). The step is scaled to the
 root mean square of AdamW's (Liu et al. 2025, "Muon is scalable for LLM training"), so that learning rates
-carry over. Four choices here:
+carry over. Five choices here:
 
 - Query, key and value share one matrix in GPT-2 and are orthogonalised one by one, as three matrices.
 - Matrices of one shape (up to transposition) go through the iteration as one batch: 20.9 ms where one by
@@ -13,6 +13,9 @@ carry over. Four choices here:
 - In float32, matrices at least twice as wide as high are iterated on through their small Gram matrices,
   in 51 ms instead of 94 for a small model's eight, which is 7 % of its step. The error stays that of the
   direct way: in gradients with condition numbers up to 1e8 at most 7e-6 of the result.
+- FSDP's matrices are put together one at a time and each process moves its own rows, so that a sharded run
+  learns what one process alone would: torch's Muon takes query, key and value as one matrix, and always
+  iterates in bfloat16.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from torch import Tensor, nn
 
 from tasks.gpt.config import OptimizerConfig
 from tasks.gpt.device import multiplies_bf16
+from tasks.gpt.distributed import is_sharded, part_of, whole
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration: steep at zero, bounded elsewhere; singular values end in about 0.7 to 1.2."""
@@ -103,16 +107,17 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         """One step of every matrix that has a gradient; closures are not supported."""
-        waiting: dict[tuple[int, int, int], list[tuple[Tensor, Tensor, dict[str, Any]]]] = defaultdict(list)
+        waiting: dict[tuple[int, ...], list[tuple[Tensor, Tensor, dict[str, Any]]]] = defaultdict(list)
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                update = self._momentum(parameter, group).view(group["parts"], -1, parameter.shape[1])
-                rows, columns = update.shape[1:]
-                key = (min(rows, columns), max(rows, columns), group["steps"])
+                update = self._momentum(parameter, group)
+                rows, columns = parameter.shape[0] // group["parts"], parameter.shape[1]
+                alone = id(parameter) if is_sharded(parameter) else 0  # whole, it takes memory of its own
+                key = (min(rows, columns), max(rows, columns), group["steps"], alone)
                 waiting[key].append((parameter, update, group))
-        for (_, _, steps), entries in waiting.items():
+        for (_, _, steps, _), entries in waiting.items():
             self._apply(entries, steps)
         return None
 
@@ -128,22 +133,20 @@ class Muon(torch.optim.Optimizer):
 
     def _apply(self, entries: list[tuple[Tensor, Tensor, dict[str, Any]]], steps: int) -> None:
         """Orthogonalise all entries, wide side last, as one batch; then decay and move each parameter."""
-        wide = [u.transpose(1, 2) if u.shape[1] > u.shape[2] else u for _, u, _ in entries]
+        updates = [whole(u).view(group["parts"], -1, u.shape[1]) for _, u, group in entries]
+        wide = [u.transpose(1, 2) if u.shape[1] > u.shape[2] else u for u in updates]
         orthogonal = orthogonalise(torch.cat(wide), steps, self._dtype)
         results = torch.split(orthogonal, [u.shape[0] for u in wide])
-        for (parameter, update, group), flat in zip(entries, results, strict=True):
+        for (parameter, _, group), update, flat in zip(entries, updates, results, strict=True):
             result = flat.transpose(1, 2) if update.shape[1] > update.shape[2] else flat
             scale = 0.2 * math.sqrt(max(update.shape[1:]))
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            parameter.add_(result.reshape(parameter.shape), alpha=-group["lr"] * scale)
+            step = part_of(result.reshape(parameter.shape), parameter)
+            parameter.add_(step, alpha=-group["lr"] * scale)
 
 
-def build(model: nn.Module, config: OptimizerConfig, *, sharded: bool = False) -> list[torch.optim.Optimizer]:
-    """The optimizers of a model, each group with its peak rate under ``peak``.
-
-    ``sharded`` takes torch's Muon, which works on FSDP's distributed tensors (and takes query, key and
-    value as one matrix), instead of the batched one.
-    """
+def build(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+    """The optimizers of a model, sharded or not, each group with its peak rate under ``peak``."""
     groups = _by_role(model)
     matrices = groups["qkv"] + groups["matrix"]
     adam = [
@@ -153,8 +156,6 @@ def build(model: nn.Module, config: OptimizerConfig, *, sharded: bool = False) -
     optimizers: list[torch.optim.Optimizer] = []
     if config.kind == "adamw":
         adam.append(_group(matrices, config.matrix_lr, config.weight_decay))
-    elif sharded:
-        optimizers.append(_torch_muon(_group(matrices, config.matrix_lr, config.weight_decay), config))
     else:
         batched = [
             _group(groups["qkv"], config.matrix_lr, config.weight_decay) | {"parts": 3},
@@ -166,16 +167,6 @@ def build(model: nn.Module, config: OptimizerConfig, *, sharded: bool = False) -
         )
     optimizers.append(torch.optim.AdamW(adam, betas=(config.beta1, config.beta2), eps=1e-8, fused=True))
     return optimizers
-
-
-def _torch_muon(group: dict[str, Any], config: OptimizerConfig) -> torch.optim.Optimizer:
-    return torch.optim.Muon(
-        [group],
-        momentum=config.momentum,
-        ns_steps=config.newton_schulz_steps,
-        weight_decay=config.weight_decay,
-        adjust_lr_fn="match_rms_adamw",
-    )
 
 
 def _by_role(model: nn.Module) -> dict[str, list[Tensor]]:

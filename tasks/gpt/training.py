@@ -42,8 +42,7 @@ class Trainer:
         self.config, self.world, self.device = parts.config, parts.world, parts.device
         self.model = parts.model.to(parts.device.place)
         self.module = spread(self.model, parts.world, parts.device, parts.config.hardware.parallel)
-        sharded = self.module is self.model and parts.world.size > 1
-        self.optimizers = optim.build(self.model, parts.config.optimizer, sharded=sharded)
+        self.optimizers = optim.build(self.model, parts.config.optimizer)
         self.forward: Callable[..., Any] = self._compiled() if parts.compiled else self.module
         self.position = Position()
         self.guard = Guard(parts.config.guard.spike_nats)
