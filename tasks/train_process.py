@@ -17,7 +17,7 @@ from storage.shard_cache import RemoteSet, ShardCache
 from storage.token_shards import TokenSet, open_set
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.supervisor import die_with_parent
-from tasks.tokens.errors import ChangedDataError
+from tasks.tokens.errors import ChangedDataError, TokensError
 from tasks.tokens.loader import Loader, Stream, evenly_spaced
 from tasks.tokens.packed import PackedLoader
 from tasks.tokens.packing import Plan
@@ -46,13 +46,23 @@ GB = 10**9
 def open_tokens(place: str, folder: Path, config: TrainConfig) -> TokenSet | RemoteSet:
     """The token set in a local folder, or in an object store and read through a cache in ``folder``.
 
-    Each process of a training has a cache of its own, with its share of the disk that they may take.
+    Each process of a training has a cache of its own, with its share of the disk that they may take. Raises
+    TokensError where that does not hold a single shard.
     """
     if "://" not in place:
         return open_set(Path(place))
     rank, hardware = os.environ.get("LOCAL_RANK", "0"), config.hardware
     share = int(hardware.shard_cache_gb * GB / hardware.processes)
-    return RemoteSet(ShardCache(place, folder / f"shards-{rank}", share))
+    tokens = RemoteSet(ShardCache(place, folder / f"shards-{rank}", share))
+    largest = max((info.bytes for info in tokens.index.shards), default=0)
+    if largest > share:
+        raise TokensError(
+            f"train.hardware.shard_cache_gb is {hardware.shard_cache_gb:g}, of which each of "
+            f"{hardware.processes} processes gets its share, but a shard of {place} takes "
+            f"{largest / GB:g} GB: set it to at least {largest * hardware.processes / GB:g}, better twenty "
+            f"times that"
+        )
+    return tokens
 
 
 class TokenBatches:

@@ -125,12 +125,20 @@ def test_batches_go_on_over_the_end_of_an_epoch() -> None:
 
 def test_pools_keep_the_shards_in_use_few() -> None:
     options = {"seq_len": 4, "global_batch": 8, "block_windows": 16, "pool_blocks": 4}
-    near, far = make([64 * 4] * 32, **options), make([64 * 4] * 32, seq_len=4, global_batch=8)
+    near, far = (make([64 * 4] * 32, **options | {"pool_blocks": pool}) for pool in (4, 1000))
     assert len(near.upcoming(0, 8)) <= 8
     assert len(far.upcoming(0, 8)) > 20
     touched = {shard for _, shard in near.upcoming(3, 1)}
     starts = {int(first) // 256 for first in near.batch(3)[0][:, 0]}
     assert starts <= touched
+
+
+def test_a_small_cache_serves_many_batches_of_a_large_set() -> None:
+    blocks, sequences = 64, 1024
+    shard = ArrayShard(np.zeros(blocks * sequences * 4, np.uint16))
+    loader = Loader([Stream([shard] * 100)], seq_len=4, global_batch=512, seed=0, manifest_digest="m")
+    for index in (0, 960):
+        assert len(loader.upcoming(index, 32)) <= 2 * 16
 
 
 @given(

@@ -31,7 +31,7 @@ from tasks.gpt.model import GPT, GPTConfig
 from tasks.pretraining import flatten, pretrain
 from tasks.progress import listening
 from tasks.tokens import packing
-from tasks.tokens.errors import ChangedDataError, TooLittleTextError
+from tasks.tokens.errors import ChangedDataError, TokensError, TooLittleTextError
 from tasks.train_process import TokenBatches, open_tokens
 
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
@@ -163,13 +163,25 @@ def test_shards_of_a_bucket_are_read_through_a_cache_to_the_same_weights(
     assert copies == {"train_tokenizer"}
 
 
+def test_a_cache_that_holds_no_shard_is_refused_with_what_would(
+    s3: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELMILL_STORE", f"{s3}/{uuid.uuid4().hex}")
+    hardware = CONFIG.hardware.model_copy(update={"shard_cache_gb": 10_000 / 1e9})
+    shards, tokenizer = made("tokenize", lambda folder: make_shards(folder, 0)), made("t", make_tokenizer)
+    with pytest.raises(TokensError, match=r"shard_cache_gb is 1e-05, .* set it to at least 1\.\d+e-05"):
+        pretrain.run_now(shards, tokenizer, CONFIG.model_copy(update={"hardware": hardware}))
+
+
 def test_packed_shards_of_a_bucket_give_the_same_batches(
     s3: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODELMILL_STORE", f"{s3}/{uuid.uuid4().hex}")
     artifact = made("tokenize", lambda folder: make_shards(folder, 32))
+    hardware = CONFIG.hardware.model_copy(update={"shard_cache_gb": 20_000 / 1e9})
+    config = CONFIG.model_copy(update={"hardware": hardware})
     near, far = (
-        TokenBatches(open_tokens(place, tmp_path, CONFIG), CONFIG, rank=0, world=1)
+        TokenBatches(open_tokens(place, tmp_path, config), config, rank=0, world=1)
         for place in (str(open_store().open(artifact)), artifact.uri)
     )
     assert near.identity == far.identity
