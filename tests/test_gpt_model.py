@@ -107,13 +107,28 @@ def test_unsupported_folders_are_refused_by_name(model: GPT, tokenizer_folder: P
         load_hf(tmp_path / "absent")
     save_hf(model, tokenizer_folder, tmp_path / "hf")
     config = json.loads((tmp_path / "hf/config.json").read_text())
-    (tmp_path / "hf/config.json").write_text(json.dumps(config | {"activation_function": "relu"}))
-    with pytest.raises(ExportError, match="activation_function is 'relu'"):
-        load_hf(tmp_path / "hf")
+    for key, other in (("activation_function", "relu"), ("scale_attn_weights", False)):
+        (tmp_path / "hf/config.json").write_text(json.dumps(config | {key: other}))
+        with pytest.raises(ExportError, match=f"{key} is {other!r}"):
+            load_hf(tmp_path / "hf")
     for key, other in (("n_embd", 64), ("vocab_size", 299), ("vocab_size", 301), ("vocab_size", 64)):
         (tmp_path / "hf/config.json").write_text(json.dumps(config | {key: other}))
         with pytest.raises(ExportError, match=r"wte.weight is \[300, 32\], config\.json says"):
             load_hf(tmp_path / "hf")
+
+
+def test_a_folder_that_is_torn_is_refused_by_its_file(
+    model: GPT, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "hf"
+    save_hf(model, tokenizer_folder, folder)
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9])
+    with pytest.raises(ExportError, match=r"model\.safetensors cannot be read .*fetch it again"):
+        load_hf(folder)
+    for text, complaint in (("{", "cannot be used .*fetch it again"), ("{}", "has no 'vocab_size'")):
+        (folder / "config.json").write_text(text)
+        with pytest.raises(ExportError, match=rf"config\.json {complaint}"):
+            load_hf(folder)
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused(tokenizer_folder: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -53,21 +54,35 @@ def load_hf(folder: Path) -> GPT:
     path = folder / "config.json"
     if not path.is_file():
         raise ExportError(f"{folder} holds no config.json: name a Hugging Face GPT-2 folder")
-    config = json.loads(path.read_text(encoding="utf-8"))
-    _check_supported(config, folder)
-    shape = GPTConfig(
-        vocab_size=config["vocab_size"],
-        n_layer=config["n_layer"],
-        n_head=config["n_head"],
-        n_embd=config["n_embd"],
-        block_size=config["n_positions"],
-    )
-    model = GPT(shape)
+    model = GPT(_shape_of(folder))
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise ExportError(f"{folder} holds no model.safetensors: pickled weights are not read")
-    model.load_state_dict(_inside(load_file(weights), model))
+    try:
+        tensors = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise ExportError(f"{weights} cannot be read ({error}): fetch it again") from error
+    model.load_state_dict(_inside(tensors, model))
     return model
+
+
+def _shape_of(folder: Path) -> GPTConfig:
+    """What config.json says, where it is a GPT-2 that is supported here."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        _check_supported(config, folder)
+        return GPTConfig(
+            vocab_size=config["vocab_size"],
+            n_layer=config["n_layer"],
+            n_head=config["n_head"],
+            n_embd=config["n_embd"],
+            block_size=config["n_positions"],
+        )
+    except KeyError as error:
+        raise ExportError(f"{path} has no {error}: name a Hugging Face GPT-2 folder") from error
+    except ValueError as error:
+        raise ExportError(f"{path} cannot be used ({error}): fetch it again") from error
 
 
 def _inside(tensors: dict[str, Tensor], model: GPT) -> dict[str, Tensor]:
@@ -102,6 +117,7 @@ def _check_supported(config: dict[str, Any], folder: Path) -> None:
         "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
         "tie_word_embeddings": (True,),
         "scale_attn_by_inverse_layer_idx": (False,),
+        "scale_attn_weights": (True,),
         "n_inner": (None, 4 * config.get("n_embd", 0)),
         "layer_norm_epsilon": (1e-5,),
     }
