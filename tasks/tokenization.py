@@ -30,7 +30,7 @@ from tasks.tokens.config import MixtureConfig, TokenizeConfig, TokenizerConfig
 from tasks.tokens.cutting import Cut, Cutter, Source
 from tasks.tokens.encode import Encoder, Tokenizers, open_encoder
 from tasks.tokens.errors import CanaryError, TooLittleTextError
-from tasks.tokens.mixture import shares
+from tasks.tokens.mixture import check_named, shares
 from tasks.tokens.sample import choose, cut
 
 BATCH_ROWS = 256
@@ -117,6 +117,7 @@ class _Tokenizing:
 
     def all(self, corpus: Path, heldout: Path, left_out: frozenset[str]) -> dict[str, Any]:
         """Write everything; returns the stage's statistics."""
+        self._check_mixture(corpus, left_out)
         held_out, held_out_counts = self._held_out(heldout)
         self._training(corpus, left_out)
         if not self.shards:
@@ -149,6 +150,14 @@ class _Tokenizing:
             "packing": [plan.model_dump() for plan in index.plans],
             "mixture": [group.model_dump() for group in groups] if self.config.mixture.weights else [],
         }
+
+    def _check_mixture(self, corpus: Path, left_out: frozenset[str]) -> None:
+        """Before hours of encoding, whether there is what the weights name."""
+        mixture = self.config.mixture
+        if mixture.weights:
+            columns = ["doc_id", corpora.GROUP_COLUMN[mixture.by]]
+            batches = _batches(_parts(corpus), columns)
+            check_named(corpora.documents_by_group(batches, left_out, mixture), mixture)
 
     def _training(self, corpus: Path, left_out: frozenset[str]) -> None:
         parts = _parts(corpus)

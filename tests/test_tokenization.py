@@ -22,7 +22,7 @@ from tasks.hold_out import EXCLUDED
 from tasks.stage import StageRun, stage
 from tasks.tokenization import tokenize, train_tokenizer
 from tasks.tokens import bpe, encode
-from tasks.tokens.config import MixtureConfig, TokenizeConfig
+from tasks.tokens.config import EncodingConfig, MixtureConfig, TokenizeConfig
 from tasks.tokens.errors import TokensError, TooLittleTextError
 from tasks.tokens.mixture import shares
 from tasks.tokens.packed import PackedLoader
@@ -265,6 +265,21 @@ def test_repeats_are_bounded_and_groups_without_text_are_named() -> None:
     assert [(s.name, s.repeats, s.share) for s in found] == [("en", 0.04, 0.5), ("zh", 4.0, 0.5)]
     with pytest.raises(TokensError, match=r"names ko, of which there is no text; by language there is: en"):
         shares({"en": 1000}, MixtureConfig(weights=("en=1", "ko=1")))
+
+
+@pytest.mark.parametrize("weights", [("en=1", "ko=1"), ("ko=1",), ("en=1", "zh=1", "*=1")])
+def test_a_weight_without_text_is_refused_before_anything_is_encoded(
+    weights: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encode_nothing(*_args: object) -> None:
+        raise AssertionError("something was encoded")
+
+    documents, held_out, left_out = inputs()
+    tokenizer = train_tokenizer.run_now(documents, left_out, CONFIG.tokenizer)
+    monkeypatch.setattr(encode.Encoder, "encode", encode_nothing)
+    options = {"mixture": MixtureConfig(weights=weights), "encoding": EncodingConfig(engine="tokenizers")}
+    with pytest.raises(TokensError, match=r"names (ko|\*), .* by language there is: en, zh\. Correct"):
+        tokenize.run_now(documents, held_out, left_out, tokenizer, CONFIG.model_copy(update=options))
 
 
 def test_nothing_left_to_train_on_is_said_with_the_numbers() -> None:

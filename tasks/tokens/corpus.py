@@ -14,7 +14,7 @@ from tasks.processors import processors
 from tasks.tokens.config import MixtureConfig
 from tasks.tokens.cutting import Document, Source, encode_documents
 from tasks.tokens.encode import Encoder
-from tasks.tokens.mixture import group_of
+from tasks.tokens.mixture import REST, group_of
 from tasks.tokens.sample import Candidates, cut
 
 GROUP_COLUMN = {"language": "language", "source": "source_file", "domain": "domain"}
@@ -46,6 +46,21 @@ def sources(
             else:
                 taken.append(Source(doc_id, url, language or UNKNOWN, group, text))
         yield taken
+
+
+def documents_by_group(
+    batches: Iterable[pa.RecordBatch], left_out: frozenset[str], mixture: MixtureConfig
+) -> Counter[str]:
+    """Documents of each language (source, domain), and under ``*`` those that no weight names.
+
+    Batches of doc_id and the column that the mixture goes by.
+    """
+    found: Counter[str] = Counter()
+    for batch in batches:
+        values = zip(batch["doc_id"].to_pylist(), batch[GROUP_COLUMN[mixture.by]].to_pylist(), strict=True)
+        found.update(value or "" for doc_id, value in values if doc_id not in left_out)
+    rest = sum(count for value, count in found.items() if value not in mixture.by_group)
+    return found | Counter({REST: rest})
 
 
 def skip(batches: Iterable[list[Source]], done: Counter[str]) -> Iterator[list[Source]]:

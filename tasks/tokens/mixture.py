@@ -38,6 +38,20 @@ def group_of(value: str, weights: Mapping[str, float]) -> str | None:
     return REST if REST in weights else None
 
 
+def check_named(amounts: Mapping[str, int], config: MixtureConfig) -> None:
+    """Raise TokensError where a weight names a group of which there is nothing.
+
+    ``amounts`` are tokens, or documents, by group.
+    """
+    missing = sorted(name for name in config.by_group if not amounts.get(name))
+    if missing:
+        there = ", ".join(sorted(name for name in amounts if amounts[name] and name != REST)) or "nothing"
+        raise TokensError(
+            f"tokenize.mixture.weights names {', '.join(missing)}, of which there is no text; by "
+            f"{config.by} there is: {there}. Correct the names, or add text"
+        )
+
+
 def shares(tokens: Mapping[str, int], config: MixtureConfig) -> list[Share]:
     """How often each group comes up in an epoch, sorted by name.
 
@@ -46,13 +60,7 @@ def shares(tokens: Mapping[str, int], config: MixtureConfig) -> list[Share]:
     weights = config.by_group or {name: float(count) for name, count in tokens.items()}
     if not weights:
         return []
-    missing = sorted(name for name in weights if not tokens.get(name))
-    if missing:
-        there = ", ".join(sorted(name for name in tokens if tokens[name])) or "nothing"
-        raise TokensError(
-            f"tokenize.mixture.weights names {', '.join(missing)}, of which there is no text; by "
-            f"{config.by} there is: {there}. Correct the names, or add text"
-        )
+    check_named(tokens, config)
     total = sum(weights.values())
     sizes = {name: tokens[name] / (weight / total) for name, weight in weights.items()}
     epoch = min(max(sizes.values()), config.max_repeats * min(sizes.values()))
