@@ -228,6 +228,13 @@ print(json.dumps({{"kind": "stopped", "step": len(asked)}}), file=told)
         timer.join()
 
 
+def test_a_micro_batch_is_no_larger_than_the_batch(launch: Callable[..., Launch]) -> None:
+    hardware = {**SETTINGS["hardware"], "micro_batch": 65_536}
+    events: list[dict[str, Any]] = []
+    supervise(launch("run", SETTINGS | {"steps": 1, "hardware": hardware}), events.append)
+    assert (events[0]["kind"], events[0]["micro_batch"], events[0]["accumulation"]) == ("plan", 4, 1)
+
+
 def test_held_out_text_too_short_for_a_loss_is_said(launch: Callable[..., Launch]) -> None:
     made = launch("run", SETTINGS | {"steps": 2, "held_out": {"every_steps": 1, "patience": 1}})
     Path(made.command[1]).write_text(SCRIPT.replace("np.arange(6)", "np.arange(0)"))

@@ -250,14 +250,15 @@ def test_a_loss_that_is_no_number_is_never_saved(tmp_path: Path) -> None:
     assert checkpoints.steps_in(tmp_path / "checkpoints") == [1, 2, 3, 4, 5]
 
 
+class Unlearnable(Cyclic):
+    """Held-out text gets worse as the pattern is learnt."""
+
+    def batch(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        x, y = super().batch(index)
+        return x, (y + 7) % VOCAB
+
+
 def test_early_stop_keeps_the_best_weights(tmp_path: Path) -> None:
-    class Unlearnable(Cyclic):
-        """Held-out text gets worse as the pattern is learnt."""
-
-        def batch(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-            x, y = super().batch(index)
-            return x, (y + 7) % VOCAB
-
     settings = config(steps=200, held_out={"every_steps": 2, "patience": 3}, checkpoints={"keep": 1})
     held_out = [Unlearnable().batch(1)]
     trainer = Trainer(parts(tmp_path, settings, held_out=held_out))
@@ -265,6 +266,18 @@ def test_early_stop_keeps_the_best_weights(tmp_path: Path) -> None:
     assert outcome.step < 200
     assert outcome.best_step < outcome.step
     assert trainer.held_out_loss() == pytest.approx(outcome.best_loss)
+
+
+def test_best_weights_that_are_damaged_are_said_and_not_replaced_by_others(tmp_path: Path) -> None:
+    settings = config(steps=200, held_out={"every_steps": 2, "patience": 3}, checkpoints={"keep": 1})
+    made = parts(tmp_path, settings, held_out=[Unlearnable().batch(1)])
+    trainer = Trainer(made)
+    trainer.run()
+    best = checkpoints.path_of(made.saver.folder, trainer.position.best_step) / checkpoints.WEIGHTS
+    best.write_bytes(best.read_bytes()[:-1])
+    again = Trainer(parts(tmp_path, settings, held_out=[Unlearnable().batch(1)]))
+    with pytest.raises(TrainingError, match=r"best held-out loss, are lost: .*; remove .* to train anew"):
+        again.run()
 
 
 def test_metrics_ignore_torn_lines_and_prefer_the_later_start(tmp_path: Path) -> None:

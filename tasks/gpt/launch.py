@@ -217,7 +217,7 @@ def _numerics(
         device=device.kind,
     )
     compiled = hardware.compile == "on" or (hardware.compile == "auto" and device.kind == "cuda")
-    suggested = {"micro_batch": hardware.micro_batch or fitting, "compile": compiled}
+    suggested = {"micro_batch": min(hardware.micro_batch or fitting, share), "compile": compiled}
     if same_machine:
         if not hardware.micro_batch:
             suggested["micro_batch"] = saved["micro_batch"]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from tasks.gpt import checkpoint as checkpoints
 from tasks.gpt import optim, schedule, snapshot
-from tasks.gpt.checkpoint import Checkpoint
+from tasks.gpt.checkpoint import Checkpoint, CheckpointError
 from tasks.gpt.device import peak_memory, synchronise
 from tasks.gpt.distributed import accumulating, spread, whole
 from tasks.gpt.errors import TrainingError, TrainingHaltedError
@@ -67,8 +67,7 @@ class Trainer:
         self._save()
         self.parts.saver.wait()
         if self.config.held_out.patience and self.position.best_step not in (0, self.position.step):
-            best = checkpoints.read(self.parts.saver.folder, self.position.best_step)
-            snapshot.put_weights(self.model, best.weights)
+            self._take_best()
         return self._outcome("finished")
 
     def _done(self) -> bool:
@@ -294,6 +293,19 @@ class Trainer:
                 f"the checkpoint was made over other data or in another order: {'; '.join(changed)}; restore "
                 f"them, or remove {self.parts.saver.folder} to begin anew"
             )
+
+    def _take_best(self) -> None:
+        """Put the best weights in place of the last. Raises TrainingError where they are damaged."""
+        folder, step = self.parts.saver.folder, self.position.best_step
+        self.world.from_leader(0)  # all are here once the leader has written its last
+        try:
+            best = checkpoints.read(folder, step)
+        except CheckpointError as error:
+            raise TrainingError(
+                f"the weights of step {step}, which had the best held-out loss, are lost: {error}; remove "
+                f"{folder} to train anew"
+            ) from error
+        snapshot.put_weights(self.model, best.weights)
 
     def final_weights(self) -> dict[str, Tensor]:
         """Copies of the whole weights, on every process."""
