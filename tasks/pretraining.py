@@ -79,8 +79,8 @@ def started_from(
 ) -> TrainConfig:
     """The settings with ``init_from`` as a local folder; nothing where new weights are drawn.
 
-    Raises TrainingError where the model's tokenizer is another one: every id would mean something else;
-    TokenizerError where it is none.
+    Raises TrainingError where the model has another shape, or another tokenizer: every id would mean
+    something else; TokenizerError where it has none.
     """
     if base is None:
         return config.model_copy(update={"init_from": ""})
@@ -93,7 +93,20 @@ def started_from(
             f"train.init_from: {config.init_from or base.key} has another tokenizer than the shards; set "
             f"tokenize.adopt to its folder, or keep its lineage"
         )
+    _check_shape(json.loads((folder / "config.json").read_text(encoding="utf-8")), config)
     return config.model_copy(update={"init_from": str(folder)})
+
+
+def _check_shape(theirs: dict[str, Any], config: TrainConfig) -> None:
+    """Refuse a model of another shape at once, and not from within a process that has loaded it."""
+    names = {"layers": "n_layer", "heads": "n_head", "width": "n_embd", "context": "n_positions"}
+    wanted = config.model.model_dump()
+    differing = [name for name, key in names.items() if theirs.get(key, wanted[name]) != wanted[name]]
+    if differing:
+        raise TrainingError(
+            f"train.init_from: {config.init_from} is a model of another shape: set "
+            + ", ".join(f"train.model.{name} to {theirs[names[name]]}" for name in differing)
+        )
 
 
 def write_spec(run: StageRun, shards: Artifact, tokenizer: Artifact, config: TrainConfig) -> Path:

@@ -274,6 +274,15 @@ def test_an_older_files_spelling_of_the_same_tokenizer_is_no_other_one(
     assert pretrain.run_now(*inputs, config, starting_point(config)).stats["steps"] == 1
 
 
+def test_a_model_of_another_shape_is_refused_with_the_settings_that_fit(
+    inputs: tuple[Artifact, Artifact], tmp_path: Path
+) -> None:
+    shape = CONFIG.model.model_copy(update={"context": 16, "layers": 3})
+    config = CONFIG.model_copy(update={"model": shape, "init_from": str(save_base(tmp_path / "base", 1))})
+    with pytest.raises(TrainingError, match=r"set train.model.layers to 2, train.model.context to 32$"):
+        pretrain.run_now(*inputs, config, starting_point(config))
+
+
 def test_another_tokenizer_or_half_a_folder_is_refused(
     inputs: tuple[Artifact, Artifact], tmp_path: Path
 ) -> None:
