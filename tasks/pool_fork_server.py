@@ -114,8 +114,9 @@ class _Server:
         self._events.register(self._ended, selectors.EVENT_READ)
 
     def run(self) -> None:
-        open_ = True
-        while open_ or self._children:
+        """Answer requests and tell of workers that have ended, until neither can come any more."""
+        reachable = True
+        while reachable or self._children:
             ready = [key.fileobj for key, _ in self._events.select(None if self._children else REST_SECONDS)]
             if not ready:
                 # What was asked for before this is still read; who asks after it is told that nobody is here.
@@ -124,7 +125,7 @@ class _Server:
                 self._reap()
             if self._control in ready and not self._answer():
                 self._events.unregister(self._control)
-                open_ = False
+                reachable = False
 
     def _answer(self) -> bool:
         """Fork one worker; false once nobody can ask for any more.

@@ -51,9 +51,6 @@ def load_hf(folder: Path) -> GPT:
 
     Raises ExportError for another architecture, an unsupported variant, or weights that do not fit.
     """
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ExportError(f"{folder} holds no config.json: name a Hugging Face GPT-2 folder")
     model = GPT(_shape_of(folder))
     weights = folder / "model.safetensors"
     if not weights.is_file():
@@ -69,6 +66,8 @@ def load_hf(folder: Path) -> GPT:
 def _shape_of(folder: Path) -> GPTConfig:
     """What config.json says, where it is a GPT-2 that is supported here."""
     path = folder / "config.json"
+    if not path.is_file():
+        raise ExportError(f"{folder} holds no config.json: name a Hugging Face GPT-2 folder")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         _check_supported(config, folder)
