@@ -123,7 +123,7 @@ def enter(ledger: Ledger, part: CleanPart, *, earlier: bool = False) -> None:
                 signatures["text_sha256"].to_pylist(),
                 signatures["minhash"].to_pylist(),
                 signatures["length"].to_pylist(),
-                batch["fetched_at"].cast(pa.int64()).to_pylist(),
+                batch["fetched_at"].view(pa.int64()).to_pylist(),
                 earlier=earlier,
             )
         )
