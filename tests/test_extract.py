@@ -116,6 +116,7 @@ def test_big5_however_labelled(label: str) -> None:
         ("windows-1252", "{0}"),
         ("{0}", "us-ascii"),
         ("ISO-8859-1", "utf-8"),
+        ("ISO-8859-1", "iso-8859-1"),
     ],
 )
 @pytest.mark.parametrize(
@@ -134,6 +135,32 @@ def test_a_server_that_says_latin_1_of_all_its_pages_is_not_believed(
     head = f'<meta charset="{meta.format(codec)}">' if meta else ""
     html = page(f"<p>{text}</p><p>{text}</p>", head).encode(codec)
     assert text.strip() in extract(html, charset=header.format(codec)).text
+
+
+@pytest.mark.parametrize(("header", "meta"), [("{0}", ""), ("", "{0}"), ("{0}", "{0}")])
+@pytest.mark.parametrize(
+    ("text", "codec", "label"),
+    [
+        (TRADITIONAL * 2, "big5", "gb2312"),
+        (TRADITIONAL * 2, "big5", "gbk"),
+        (CHINESE, "gbk", "big5"),
+        (TRADITIONAL * 2, "gb18030", "big5"),
+    ],
+)
+def test_a_page_labelled_as_the_other_chinese_charset_is_read_as_what_it_is(
+    text: str, codec: str, label: str, header: str, meta: str
+) -> None:
+    html = page(f"<p>{text}</p><p>{text}</p>", f'<meta charset="{meta.format(label)}">').encode(codec)
+    assert text.strip() in extract(html, charset=header.format(label)).text
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "codec"),
+    [(CHINESE, "gb2312", "gb18030"), (TRADITIONAL, "gbk", "gb18030"), (TRADITIONAL, "big5", "big5hkscs")],
+)
+def test_a_right_label_of_a_chinese_charset_is_believed(text: str, label: str, codec: str) -> None:
+    html = page(f"<p>{text}</p>").encode(codec)
+    assert decode(html, label) == (html.decode(codec), codec)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ charsets hardly ever are, and old pages often carry a wrong label); the HTTP hea
 ``<meta>``; statistics. Each label is read as browsers read it (WHATWG Encoding), widened to its superset
 where Python has one: GBK as GB18030, Big5 as Big5-HKSCS, Shift-JIS as Windows-31J. Latin-1 is what servers
 say that know nothing of their pages, and makes some text of any bytes: it is not believed of what is plainly
-no Western text.
+no Western text. Nor is a label of one Chinese charset where the other makes plainer Chinese of the bytes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import re
 
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
+from tasks.text.common_ideographs import RIVALS, is_plainly
 from tasks.text.extract_errors import ExtractionError
 
 BYTE_ORDER_MARKS = (
@@ -156,7 +157,9 @@ def _from_labels(html: bytes, declared: str) -> tuple[str, str]:
     sample = _sample(html)
     detected = known_codec(detect_encoding(sample, html5_compatible=False) or "") or "cp1252"
     if "cp1252" in names and _is_other_script(sample, detected):
-        names.remove("cp1252")
+        names = [name for name in names if name != "cp1252"]
+    if RIVALS.get(detected) in names and is_plainly(detected, sample):
+        names.insert(0, detected)
     best: tuple[float, str, str] | None = None
     for name in dict.fromkeys(["utf-8", *names, detected, "cp1252"]):
         text = html.decode(name, "replace")
