@@ -263,7 +263,10 @@ def _judge(place: Place, documents: int, reasons: Counter[str], config: IngestCo
     empty = sum(reasons[name] for name in WITHOUT_TEXT)
     pages = documents + empty
     if pages >= FEWEST_TO_JUDGE and empty > config.max_empty_share * pages:
+        rows = place.kind in ROW_KINDS and not config.html_field
+        mend = "Name the column with the text in ingest.text_field" if rows else "Try another extract.mode"
         raise TooManyFailuresError(
-            f"{place.name}: {empty} of {pages} pages hold no text; ingest.max_empty_share allows "
-            f"{config.max_empty_share:g}. Try another extract.mode, leave the source out, or allow more."
+            f"{place.name}: {empty} of {pages} {'rows' if rows else 'pages'} hold no text; "
+            f"ingest.max_empty_share allows {config.max_empty_share:g}. {mend}, leave the source out, "
+            f"or allow more."
         )

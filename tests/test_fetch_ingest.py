@@ -172,6 +172,12 @@ def test_a_source_whose_pages_are_mostly_without_text_is_refused(home, tmp_path)
     assert len(rows(ingested(str(path), CONFIG.model_copy(update={"max_empty_share": 0.7})))) == 10
 
 
+def test_of_rows_without_text_it_is_said_which_setting_names_their_column(home, tmp_path):
+    (tmp_path / "x.jsonl").write_text('{"content": "A river."}\n' * 30)
+    with pytest.raises(TooManyFailuresError, match=r"30 of 30 rows hold no text; .* ingest\.text_field"):
+        ingested(str(tmp_path / "x.jsonl"))
+
+
 def test_rows_with_text_need_no_extraction(home, tmp_path):
     lines = [{"text": f"第{i}行\r\nsecond line\u0000 \ud800", "url": f"http://h/{i}"} for i in range(3)]
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, [*lines, {"no": 1}])))

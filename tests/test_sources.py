@@ -103,6 +103,31 @@ def test_files_of_no_known_kind_and_empty_ones(tmp_path):
             resolve(source, CONFIG)
 
 
+def test_a_file_whose_rows_all_are_unreadable_is_refused_with_the_mend(tmp_path):
+    pq.write_table(pa.table({"content": ["一段文字。"], "id": [1]}), tmp_path / "a.parquet")
+    (tmp_path / "b.json").write_text('\ufeff \n[\n {"text": "one"},\n {"text": "two"}\n]')
+    (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress('{"text": "one"}'.encode("utf-16")))
+    for name, message in [
+        ("a.parquet", r"no column 'text' but 'content', 'id'; name .* ingest\.text_field"),
+        ("b.json", r"one JSON array and no JSON Lines; write a row a line, .*jq"),
+        ("c.jsonl.gz", "in UTF-16; save it as UTF-8"),
+    ]:
+        with pytest.raises(SourceError, match=message):
+            resolve(str(tmp_path / name), CONFIG)
+    for config in (IngestConfig(text_field="content"), IngestConfig(html_field="content")):
+        assert len(resolve(str(tmp_path / "a.parquet"), config)) == 1
+
+
+def test_a_row_says_what_it_has_where_its_text_should_be(tmp_path):
+    (tmp_path / "x.jsonl").write_text('{"text": 7}\n{"text": ["a"]}\n{"body": "a", "id": 1}')
+    faults = read_records(tmp_path / "x.jsonl", "jsonl", CONFIG)
+    assert [fault.detail for fault in faults] == [
+        "column 'text' holds no text but int",
+        "column 'text' holds no text but list",
+        "no text in column 'text'; columns: body, id",
+    ]
+
+
 def test_fingerprints_follow_the_content_not_the_place(folder, tmp_path):
     cache = tmp_path / "cache/files.sqlite"
     (before,) = resolve(str(folder / "a.jsonl"), CONFIG, cache)

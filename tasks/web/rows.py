@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -46,8 +47,7 @@ def row_record(row: Any, number: int, source: str, config: IngestConfig) -> Reco
     elif isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
     elif not isinstance(text, str):
-        columns = ", ".join(sorted(map(str, row))[:12])
-        return Fault(url, number, "no_text", f"no text in column {config.text_field!r}; columns: {columns}")
+        return Fault(url, number, "no_text", _instead(row, text, config.text_field))
     else:
         text = _clean(text)
     if len(content or text or "") > config.max_record_bytes:
@@ -60,12 +60,52 @@ def row_record(row: Any, number: int, source: str, config: IngestConfig) -> Reco
     )
 
 
+def _instead(row: Mapping[Any, Any], found: Any, field: str) -> str:
+    """What a row has where its text should be."""
+    if found is not None:
+        return f"column {field!r} holds no text but {type(found).__name__}"
+    return f"no text in column {field!r}; columns: {', '.join(sorted(map(str, row))[:12])}"
+
+
 _SAID = ("title", "date", "author")
 
 
 def _clean(text: str) -> str:
     """Text that UTF-8 can hold: JSON may spell out lone surrogates."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def unreadable(path: Path, kind: str, config: IngestConfig) -> str:
+    """What keeps every row of a file from being read, with the mend; empty where nothing is seen at once."""
+    try:
+        if kind == "parquet":
+            return _without_columns(pq.read_schema(path).names, config)
+        return _no_lines(path) if kind == "jsonl" else ""
+    except (pa.ArrowException, OSError):
+        return ""  # met, and named, when the file is read
+
+
+def _without_columns(names: list[str], config: IngestConfig) -> str:
+    wanted = [field for field in (config.html_field, config.text_field) if field]
+    if set(wanted) & set(names):
+        return ""
+    return (
+        f"has no column {' or '.join(map(repr, wanted))} but {', '.join(map(repr, names[:20]))}; name the "
+        f"one that holds the text in ingest.text_field, or pages in ingest.html_field"
+    )
+
+
+def _no_lines(path: Path) -> str:
+    head = next(_pieces(path), b"")
+    if isinstance(head, Fault):
+        return ""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "is in UTF-16; save it as UTF-8"
+    if head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"[":
+        return (
+            "is one JSON array and no JSON Lines; write a row a line, as by: jq -c '.[]' IN.json > OUT.jsonl"
+        )
+    return ""
 
 
 def read_jsonl(path: Path, name: str, config: IngestConfig) -> Iterator[Record | Fault]:

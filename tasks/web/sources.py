@@ -24,7 +24,7 @@ from tasks.web.config import SPEED_ONLY, IngestConfig
 from tasks.web.fingerprints import Fingerprints
 from tasks.web.pydoc_site import PydocError, pydoc_crawl
 from tasks.web.readers import html_files, kind_of
-from tasks.web.rows import parse_dataset
+from tasks.web.rows import parse_dataset, unreadable
 from tasks.web.urls import canonical_url
 
 Kind = Literal["warc", "wet", "html", "jsonl", "parquet", "crawl", "pydoc", "http", "s3", "hf", "commoncrawl"]
@@ -70,7 +70,7 @@ def resolve(source: str, config: IngestConfig, cache: Path | None = None) -> lis
         raise SourceError(f"{source!r}: no source has the scheme {scheme + '://'!r}; a source is {FORMS}")
     if not source:
         raise SourceError(f"an empty source; a source is {FORMS}")
-    return _local(source, Fingerprints(cache))
+    return _local(source, config, Fingerprints(cache))
 
 
 def resolve_all(sources: list[str], config: IngestConfig, cache: Path | None = None) -> list[SourceRef]:
@@ -96,7 +96,7 @@ def resolve_all(sources: list[str], config: IngestConfig, cache: Path | None = N
     return refs
 
 
-def _local(source: str, fingerprints: Fingerprints) -> list[SourceRef]:
+def _local(source: str, config: IngestConfig, fingerprints: Fingerprints) -> list[SourceRef]:
     path = Path(source).expanduser()
     if glob.has_magic(source) and not path.exists():
         paths = sorted(Path(found) for found in glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute)
@@ -107,36 +107,43 @@ def _local(source: str, fingerprints: Fingerprints) -> list[SourceRef]:
             raise SourceError(
                 f"{source!r} matches {len(paths)} files, none of a kind that can be read: {_KINDS}"
             )
-        return [ref for found in files for ref in _path(found, source, fingerprints)]
+        return [ref for found in files for ref in _path(found, source, config, fingerprints)]
     if not path.exists():
         raise SourceError(f"there is no file or folder {source!r} (looked from {Path.cwd()})")
-    return _path(path, source, fingerprints)
+    return _path(path, source, config, fingerprints)
 
 
 _KINDS = ".warc, .wet, .jsonl (each also .gz and .zst), .parquet, .html"
 
 
-def _path(path: Path, source: str, fingerprints: Fingerprints) -> list[SourceRef]:
+def _path(path: Path, source: str, config: IngestConfig, fingerprints: Fingerprints) -> list[SourceRef]:
     if path.is_dir():
-        return _folder(path, source, fingerprints)
+        return _folder(path, source, config, fingerprints)
     kind = kind_of(path.name)
     if not kind:
         raise SourceError(f"{path}: of no kind that can be read ({_KINDS}), named in {source!r}")
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty (0 bytes), named in {source!r}")
-    return [_ref(path, kind, fingerprints.of_file(path))]
+    return [_file(path, source, config, fingerprints)]
 
 
-def _folder(folder: Path, source: str, fingerprints: Fingerprints) -> list[SourceRef]:
+def _folder(folder: Path, source: str, config: IngestConfig, fingerprints: Fingerprints) -> list[SourceRef]:
     """A folder's data files, each by itself, and its pages together."""
     files = sorted(found for found in folder.rglob("*") if found.is_file() and kind_of(found.name))
     data = [found for found in files if kind_of(found.name) != "html"]
-    refs = [_ref(found, kind_of(found.name), fingerprints.of_file(found)) for found in data]
+    refs = [_file(found, source, config, fingerprints) for found in data]
     if pages := html_files(folder):
         refs.append(_ref(folder, "html", fingerprints.of_folder(folder, pages)))
     if not refs:
         raise SourceError(f"the folder {source!r} holds no file of a kind that can be read: {_KINDS}")
     return refs
+
+
+def _file(path: Path, source: str, config: IngestConfig, fingerprints: Fingerprints) -> SourceRef:
+    kind = kind_of(path.name)
+    if wrong := unreadable(path, kind, config):
+        raise SourceError(f"{path}, named in {source!r}, {wrong}")
+    return _ref(path, kind, fingerprints.of_file(path))
 
 
 def _ref(path: Path, kind: str, fingerprint: str) -> SourceRef:
