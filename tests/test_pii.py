@@ -19,6 +19,8 @@ MASKED = {
         "mailto:info@site.io",
         "邮箱：zhangsan＠qq．com",
         "postgres://admin:S3cret@db.host.io:5432/x",
+        "write to jane@corp.com(work) first",
+        "邮箱zhang@site.tech(工作日)",
     ],
     "phone": [
         "+86 138 0013 8000",
@@ -95,6 +97,9 @@ KEPT = [
     "git clone git@github.com:user/repo.git",
     "scp jane@server.io:/var/log/syslog .",
     "icon@2x.png",
+    "scores = q@k.transpose(-2, -1)",
+    "y = self.w@x.view(n, d)",
+    "loss = p@q.log().sum()",
     "aa:bb:cc:dd:ee:ff:00:11",
     "1:2:3:4:5:6:7:8",
     "增长+12345678元",

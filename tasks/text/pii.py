@@ -2,7 +2,7 @@
 
 | kind | placeholder | what counts | what does not |
 |---|---|---|---|
-| email | <EMAIL> | name@host.tld | user@host, git@host:a/b, example.com, name@string.service, a@2x.png |
+| email | <EMAIL> | name@host.tld | user@host, git@host:a/b, example.com, x@y.service, a@2x.png, q@k.view(n) |
 | ip | <IP_ADDRESS> | public IPv4, IPv6 | private, loopback, documentation ranges; section 15.4.2.2 |
 | phone | <PHONE> | +CC numbers; (415) 555-2671; Chinese, Japanese forms | bare digit runs, amounts |
 | id_number | <ID_NUMBER> | 18-digit Chinese resident ids with a real date and the right checksum | |
@@ -86,6 +86,10 @@ _NO_PHONE_AFTER = "元圆圓万萬亿億股吨噸倍"
 """Of what a number before is an amount."""
 _SCP_PATH = re.compile(r":(?!\d+/)[\w.~-]*/")
 """After a name and a host: the path of a remote repository or folder, as git and scp write it."""
+_CALL = re.compile(r"\([\x21-\x7e]")
+"""After a name: in code the call of a method, where @ multiplies matrices."""
+_OLD_DOMAINS = re.compile(r"\.(?:com|net|org|edu|gov|mil|int|info|biz|[a-z]{2})$", re.IGNORECASE)
+"""After these a bracket that touches is a slip of prose all the same."""
 _CARD_FORM = re.compile(
     r"\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1(?:\d{1,7}|\d{4}\1\d{1,3})|\d{4}([ -])\d{6}\2\d{4,5}"
 )
@@ -193,6 +197,8 @@ def _emails(text: str, config: PiiConfig) -> Iterator[Span]:
 def _is_email(found: re.Match[str]) -> bool:
     name, _, host = found[0].partition("@")
     if _RESERVED_HOSTS.search(host) or name.endswith(".") or ".." in name:
+        return False
+    if _CALL.match(found.string, found.end()) and not _OLD_DOMAINS.search(host):
         return False
     return not _SCP_PATH.match(found.string, found.end())
 
