@@ -211,6 +211,31 @@ def test_content_encodings_and_chunks_are_undone(tmp_path, encoding):
     assert [(r.content, r.charset) for r in found] == [(page, "utf-8"), (page, "utf-8")]
 
 
+@pytest.mark.parametrize(
+    ("chunks", "content"),
+    [
+        (b"6\r\n<html>\r\n5;a=b\r\nworld\r\n0\r\nA-Field: x\r\n\r\n", b"<html>world"),
+        (b"6\n<html>\n5\nworld\n0\n\n", b"<html>world"),
+        (b"6\r\n<html>\r\n5\r\nworld\r\n0\r\n", b"<html>world"),
+        (b"6\r\n<html>\r\n5\r\nworld\r\n", b"<html>world"),
+        (b"6\r\n<html>\r\n5\r\nworld\r", b"<html>world"),
+        (b"6\r\n<html>\r\n5\r\nwor", b"<html>wor"),
+        (b"6\r\n<html>\r\n5\r", b"<html>"),
+        (b"6\r\n<html>\r\n5 ;a=", b"<html>"),
+    ],
+)
+def test_of_chunks_that_were_cut_off_there_is_what_came(tmp_path, chunks, content):
+    head = "Content-Type: text/html\r\nTransfer-Encoding: chunked"
+    (found,) = read_bytes(tmp_path, warc_record(0, chunks, head))
+    assert found.content == content
+
+
+def test_a_broken_size_of_a_chunk_is_named(tmp_path):
+    head = "Content-Type: text/html\r\nTransfer-Encoding: chunked"
+    records = warc_record(0, b"6\r\n<html>\r\nxyz\r\nworld\r\n0\r\n\r\n", head) + warc_record(1)
+    assert said(read_bytes(tmp_path, records)) == ["bad_encoding", "1"]
+
+
 def test_what_is_no_page_says_so(tmp_path):
     records = [
         warc_record(0, b"%PDF-1.7 ..."),

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
 
-from fastwarc.stream_io import BrotliReader, ChunkedReader, ZstdReader
+from fastwarc.stream_io import BrotliReader, ZstdReader
 
 from tasks.web.records import Fault, ReadLimits, Record
 from tasks.web.warc import Headers, WarcRecord, parse_headers
@@ -23,7 +23,9 @@ PASSED_OVER = frozenset({"warcinfo", "request", "metadata"})
 
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)?\s+(\d{3})\b")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:+-]+)", re.IGNORECASE)
-_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}[ \t]*(?:;[^\r\n]*)?\r?\n")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
+_LINE_END = re.compile(rb"(?:\r?\n)?")
+_CUT_SIZE = re.compile(rb"\r|[0-9A-Fa-f]{0,8}[ \t]*(?:;[^\r\n]*)?\r?")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _OTHER_PROTOCOLS = ("dns:", "whois:", "ftp:")
@@ -109,12 +111,13 @@ def decoded_body(response: HttpResponse, limits: ReadLimits) -> bytes:
     """The body with chunking and content encoding undone, where they are still there.
 
     Crawlers differ: some store the bytes as sent, some decode them and leave the headers. So a header is
-    believed only where the bytes agree. Raises PayloadError ``too_large`` over the bound and
-    ``bad_encoding`` where the bytes are cut or broken.
+    believed only where the bytes agree. Of a body in chunks, gzip or deflate that was cut off there is what
+    came, as of a plain one. Raises PayloadError ``too_large`` over the bound and ``bad_encoding`` where the
+    bytes are broken.
     """
     body = response.body
     if "chunked" in response.headers.get("transfer-encoding", "").lower() and _CHUNK_SIZE.match(body):
-        body = _inflate(ChunkedReader, body, limits)
+        body = _unchunked(body, limits)
     encodings = response.headers.get("content-encoding", "").lower().replace(" ", "").split(",")
     for encoding in reversed([name for name in encodings if name not in ("", "identity")]):
         if not _MARKUP.match(body[:64].lstrip(_BLANK)):
@@ -132,6 +135,23 @@ def _decode(encoding: str, body: bytes, limits: ReadLimits) -> bytes:
     if encoding == "br":
         return _inflate(BrotliReader, body, limits)
     raise PayloadError("bad_encoding", f"unknown content encoding {encoding[:40]!r}")
+
+
+def _unchunked(body: bytes, limits: ReadLimits) -> bytes:
+    """The content of a body in chunks, as much of it as there is."""
+    pieces, size, at = [], 0, 0
+    while size <= limits.record_bytes and (head := _CHUNK_SIZE.match(body, at)):
+        at = head.end() + int(head[1], 16)
+        if at == head.end():  # the last chunk; fields may follow
+            break
+        pieces.append(body[head.end() : at])
+        size += len(pieces[-1])
+        if line_end := _LINE_END.match(body, at):
+            at = line_end.end()
+    else:
+        if size <= limits.record_bytes and not _CUT_SIZE.fullmatch(body, at):
+            raise PayloadError("bad_encoding", f"no size of a chunk but {body[at : at + 16]!r}")
+    return _bounded(b"".join(pieces), limits)
 
 
 def _gunzip(body: bytes, limits: ReadLimits) -> bytes:
