@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.evals.config import EvaluateConfig, RegistryConfig
 from tasks.gpt.config import TrainConfig
@@ -120,6 +120,16 @@ class Learning(StageConfig):
         TokenizeConfig(), title="Tokenize", description="The tokenizer and the token shards."
     )
     train: TrainConfig = Field(TrainConfig(), title="Train", description="The model and its training.")
+
+    @model_validator(mode="after")
+    def _packed_as_long_as_the_context(self) -> Self:
+        packed, context = self.tokenize.packed_length, self.train.model.context
+        if packed not in (0, context):
+            raise ValueError(
+                f"tokenize.packed_length: sequences of {packed} tokens do not fit a train.model.context of "
+                f"{context}: set one to the other's value, or packed_length to 0 for text that runs on"
+            )
+        return self
 
 
 class Judging(StageConfig):

@@ -115,6 +115,8 @@ def _complaint(detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
         return f"{path}: unknown key{_suggest_key(path, [str(piece) for piece in detail['loc']])}"
     message = detail["msg"].removeprefix("Value error, ")
+    if not path:  # of settings that do not go together: the message names them
+        return message
     if detail["type"] == "list_type" and isinstance(detail["input"], str | int | float):
         message += f", such as [{json.dumps(detail['input'], ensure_ascii=False)}]"
     return f"{path}: found {detail['input']!r:.80}; {message[:1].lower()}{message[1:]}"

@@ -104,6 +104,15 @@ def test_a_key_without_its_section_or_with_a_slip_is_told_the_one_that_was_meant
         load_config(sets=[f"{written}=5"])
 
 
+def test_sequences_that_are_packed_for_another_context_are_refused_with_both_settings() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(sets=["tokenize.packed_length=256", "train.model.context=64"])
+    (complaint,) = str(caught.value).splitlines()[1:]
+    assert complaint.startswith("  tokenize.packed_length: sequences of 256 tokens")
+    assert "train.model.context of 64" in complaint
+    load_config(sets=["tokenize.packed_length=64", "train.model.context=64"])
+
+
 def test_a_lone_source_is_told_how_a_list_is_written() -> None:
     with pytest.raises(ConfigError, match=r'sources: found .* such as \["语料/\*.warc.gz"\]'):
         load_config(sets=["sources=语料/*.warc.gz"])
