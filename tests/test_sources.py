@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import shutil
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -296,6 +297,22 @@ def test_a_folder_of_pages(folder):
         "not_html",
     ]
     assert list(read_records(folder / "site", "html", CONFIG, 1, 4)) == found[1:4]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take only names in UTF-8")
+def test_names_that_are_no_utf8_are_spelt_out(tmp_path):
+    pages = tmp_path / "网页"
+    pages.mkdir()
+    for name in ("名".encode("gbk") + b".html", "名 页.htm".encode()):
+        Path(os.fsdecode(os.fsencode(pages) + b"/" + name)).write_text("<p>One page.</p>")
+    (ref,) = resolve(str(pages), CONFIG, tmp_path / "cache.sqlite")
+    assert (ref.kind, len(ref.fingerprint)) == ("html", 64)
+    urls = {record.url for record in read_records(pages, "html", CONFIG)}
+    assert urls == {"file:///网页/\\xc3\\xfb.html", "file:///网页/名 页.htm"}
+    rows = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + "名".encode("gbk") + b".jsonl"))
+    rows.write_text('{"text": "one"}')
+    with pytest.raises(SourceError, match=r"\\xc3\\xfb.jsonl: its name is no UTF-8"):
+        resolve(str(rows), CONFIG)
 
 
 # --- datasets ---------------------------------------------------------------------------------------------

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePath
 
 
 class Fingerprints:
@@ -18,7 +19,7 @@ class Fingerprints:
     def of_file(self, file: Path) -> str:
         """Hex sha256 of a file's bytes."""
         stat = file.stat()
-        key = (str(file.resolve()), stat.st_size, stat.st_mtime_ns)
+        key = (spelt(file.resolve()), stat.st_size, stat.st_mtime_ns)
         if self._path is None:
             return hash_file(file)
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,8 +40,13 @@ class Fingerprints:
         """Hex sha256 over the relative names and digests of a folder's files."""
         total = hashlib.sha256()
         for file in sorted(files):
-            total.update(f"{file.relative_to(folder).as_posix()}\n{self.of_file(file)}\n".encode())
+            total.update(f"{spelt(file.relative_to(folder))}\n{self.of_file(file)}\n".encode())
         return total.hexdigest()
+
+
+def spelt(path: PurePath) -> str:
+    """A path with slashes; bytes of a name that are no UTF-8, as old archives leave them, as ``\\xc3``."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
 def hash_file(file: Path) -> str:

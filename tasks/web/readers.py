@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tasks.web.config import IngestConfig
 from tasks.web.crawl_index import INDEX, read_entry, read_index
+from tasks.web.fingerprints import spelt
 from tasks.web.payload import PayloadError, checked_type, to_record
 from tasks.web.records import Fault, ReadLimits, Record
 from tasks.web.rows import parquet_groups, read_dataset, read_jsonl, read_parquet
@@ -113,7 +114,7 @@ def html_files(path: Path) -> list[Path]:
 def _html(path: Path, name: str, limits: ReadLimits, start: int, end: int | None) -> Iterator[Record | Fault]:
     """Each file as a page; its address is ``file:///NAME/PATH``, the same wherever the folder lies."""
     for number, file in enumerate(html_files(path)[start:end], start):
-        inside = "" if path.is_file() else f"/{file.relative_to(path).as_posix()}"
+        inside = "" if path.is_file() else f"/{spelt(file.relative_to(path))}"
         url = f"file:///{name}{inside}"
         try:
             content = _page_bytes(file, limits)

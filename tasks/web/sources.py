@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.web.config import SPEED_ONLY, IngestConfig
-from tasks.web.fingerprints import Fingerprints
+from tasks.web.fingerprints import Fingerprints, spelt
 from tasks.web.pydoc_site import PydocError, pydoc_crawl
 from tasks.web.readers import html_files, kind_of
 from tasks.web.rows import parse_dataset, unreadable
@@ -147,6 +147,8 @@ def _file(path: Path, source: str, config: IngestConfig, fingerprints: Fingerpri
 
 
 def _ref(path: Path, kind: str, fingerprint: str) -> SourceRef:
+    if spelt(path.resolve()) != path.resolve().as_posix():
+        raise SourceError(f"{spelt(path)}: its name is no UTF-8; give it another name")
     return SourceRef.model_validate(
         {"name": path.name, "kind": kind, "uri": str(path.resolve()), "fingerprint": fingerprint}
     )
