@@ -20,7 +20,10 @@ from tasks.web.urls import host_of
 
 
 def without_taken_down(config: HasSources, parts: list[Artifact], names: list[str]) -> list[Artifact]:
-    """The parts, those that hold something taken down replaced by parts without it."""
+    """The parts, those that hold something taken down replaced by parts without it.
+
+    A part of which none can be made, where few enough fail, is left out whole: it must not come through.
+    """
     store = open_store()
     rules = taken_down(store)
     groups: dict[tuple[str, ...], list[int]] = {}
@@ -29,11 +32,13 @@ def without_taken_down(config: HasSources, parts: list[Artifact], names: list[st
             groups.setdefault(found, []).append(place)
     kept = dict(enumerate(parts))
     for found, places in groups.items():
-        made = take_down.map(
-            [parts[place] for place in places], list(found), labels=[names[place] for place in places]
+        made, failures = take_down.map(
+            [kept.pop(place) for place in places], list(found), labels=[names[place] for place in places]
         )
-        kept |= dict(zip(places, enough(config, made), strict=False))
-    return list(kept.values())
+        lost = {failure.part for failure in failures}
+        left = [place for place in places if names[place] not in lost]
+        kept |= zip(left, enough(config, (made, failures)), strict=True)
+    return [kept[place] for place in sorted(kept)]
 
 
 def held_out_without_taken_down(heldout: Artifact) -> Artifact:

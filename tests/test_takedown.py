@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from prefect import flow
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -124,6 +125,26 @@ def test_only_the_part_that_held_it_is_made_again(parts: list[Artifact]) -> None
     traced = [fate.outcome for fate in fates(store, [parts[1], left], "domain", "b.example")]
     assert traced == ["present"] * 5 + ["dropped"] * 5
     assert all("b.example" not in row["excerpt"] for row in rejects)
+
+
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.parametrize("broken", [0, 1])
+def test_a_part_that_cannot_lose_what_was_taken_down_is_left_out_whole(
+    parts: list[Artifact], broken: int
+) -> None:
+    store, config = open_store(), check({**SETTINGS, "run": {"max_failed_parts": 0.5}})
+    take_down(store, "domain a.example", "asked to")
+    take_down(store, "domain www.b.example", "asked to")
+    found = [parts[1], parts[1].model_copy(update={"stats": {**parts[1].stats, "source": "copy"}})]
+    found[broken] = found[broken].model_copy(update={"digest": "0" * 64, "stats": {}})  # its stage fails
+
+    @flow
+    def leaving_out() -> list[Artifact]:
+        return without_taken_down(config, found, ["first", "second"])
+
+    left = leaving_out()
+    assert [artifact.kind for artifact in left] == ["take_down"]
+    assert left[0].stats["source"] == found[1 - broken].stats["source"]
 
 
 def test_what_is_withdrawn_comes_back_from_the_store_and_the_log_keeps_it(parts: list[Artifact]) -> None:
