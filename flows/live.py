@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
@@ -90,4 +91,5 @@ class LiveRun:
 
 
 def _name(event: Event) -> str:
-    return f"{event.stage} [dim]{event.label}[/]" if event.label else event.stage
+    """Markup; a part's label is a file's name, which may hold brackets of its own."""
+    return f"{event.stage} [dim]{escape(event.label)}[/]" if event.label else event.stage

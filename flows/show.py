@@ -175,7 +175,7 @@ def plan_table(plan: Plan) -> Table:
         alike.setdefault((step.stage, step.verdict, tuple(step.reasons)), []).append(step.label)
     for (stage, verdict, reasons), parts in alike.items():
         label = "\n".join(parts) if len(parts) <= PARTS_NAMED else f"{len(parts):,} parts"
-        table.add_row(stage, label, VERDICTS[verdict], "\n".join(reasons))
+        table.add_row(stage, Text(label), VERDICTS[verdict], Text("\n".join(reasons)))
     return table
 
 
@@ -276,7 +276,9 @@ def damage_table(damages: Iterable[tuple[Artifact, Damage]]) -> Table:
         table.add_column(name, overflow="fold")
     for artifact, damage in damages:
         file = damage.path.removeprefix(artifact.uri).lstrip("/")
-        table.add_row(f"{artifact.kind}/{artifact.key[:KEY_SHOWN]}", file, f"[red]{damage.problem}[/]")
+        table.add_row(
+            f"{artifact.kind}/{artifact.key[:KEY_SHOWN]}", Text(file), Text(damage.problem, style="red")
+        )
     return table
 
 

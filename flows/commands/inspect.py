@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 from rich.console import Console
+from rich.text import Text
 
 from flows import show
 from flows.environment import prepare
@@ -51,7 +52,7 @@ def verify_command(console: Console, name: str) -> None:
         raise SystemExit(1)
     console.print(f"{len(artifacts)} artifacts, {files} files, {size / 1e6:,.1f} MB: all as committed.")
     for partial in _unfinished(store):
-        console.print(f"[dim]unfinished work, which the next run goes on with: {partial}[/]")
+        console.print(Text(f"unfinished work, which the next run goes on with: {partial}", style="dim"))
 
 
 def _unfinished(store: Store) -> Iterator[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from flows import show
 from flows.embedded import embedded_prefect
@@ -36,8 +37,8 @@ def run_command(console: Console, preset: str, file: Path | None, sets: Sequence
     from flows.parts import check_inputs
 
     check_inputs(config)
-    sources = ", ".join(config.sources)
-    title = f"modelmill [bold]{config.name}[/] from {sources}; everything is under {home}"
+    sources, under = escape(", ".join(config.sources)), escape(str(home))
+    title = f"modelmill [bold]{config.name}[/] from {sources}; everything is under {under}"
     console.print(title, soft_wrap=True)
     if line := joined():
         console.print(line, highlight=False, soft_wrap=True)

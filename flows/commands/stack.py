@@ -10,6 +10,7 @@ from zoneinfo import available_timezones
 
 import psutil
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flows import stack_state
@@ -34,10 +35,12 @@ def up_command(console: Console, options: StackOptions) -> None:
             "Prefect. Put a proxy with a login before it (deploy/README.md).[/]"
         )
     started = time.monotonic()
-    console.print(f"Starting Prefect, MLflow and a worker; logs are in {home() / 'logs'}", soft_wrap=True)
+    console.print(
+        f"Starting Prefect, MLflow and a worker; logs are in {_name(home() / 'logs')}", soft_wrap=True
+    )
 
     def say(line: str) -> None:
-        console.print(f"[dim]{time.monotonic() - started:5.1f} s  {line}[/]", highlight=False)
+        console.print(f"[dim]{time.monotonic() - started:5.1f} s  {escape(line)}[/]", highlight=False)
 
     def ready() -> None:
         console.print(_welcome(options, time.monotonic() - started), soft_wrap=True, highlight=False)
@@ -108,8 +111,8 @@ def down_command(console: Console) -> None:
     """Stop this home's stack, and whatever one that was killed has left."""
     from flows.stack import bring_down
 
-    stopped = bring_down(lambda line: console.print(f"[dim]{line}[/]"))
-    console.print("Stopped." if stopped else f"Nothing of a stack runs for {home()}.")
+    stopped = bring_down(lambda line: console.print(f"[dim]{escape(line)}[/]"))
+    console.print("Stopped." if stopped else f"Nothing of a stack runs for {_name(home())}.")
 
 
 def status_command(console: Console) -> None:
@@ -117,7 +120,7 @@ def status_command(console: Console) -> None:
     state = stack_state.read()
     if state is None or not state.running:
         left = _left(state)
-        console.print(f"No stack runs for {home()}. `modelmill up` starts one.{left}")
+        console.print(f"No stack runs for {_name(home())}. `modelmill up` starts one.{left}")
         raise SystemExit(3)
     table = Table(show_edge=False, pad_edge=False)
     for name in ("service", "state", "process", "MB", "address", "log"):
@@ -131,10 +134,15 @@ def status_command(console: Console) -> None:
             service.name, verdict, str(service.pid), f"{_memory(service.pid):.0f}", address,
             Path(service.log).name,
         )  # fmt: skip
-    place = f"stack {state.phase}, process {state.pid}, in {home()}; logs in {home() / 'logs'}"
+    place = f"stack {state.phase}, process {state.pid}, in {_name(home())}; logs in {_name(home() / 'logs')}"
     console.print(place, soft_wrap=True)
     console.print(table)
     raise SystemExit(0 if well else 1)
+
+
+def _name(path: Path) -> str:
+    """A path for the console, which would take what stands in brackets for a style."""
+    return escape(str(path))
 
 
 def _left(state: stack_state.StackState | None) -> str:
