@@ -6,6 +6,7 @@ import os
 import time
 from difflib import get_close_matches
 from pathlib import Path
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import psutil
@@ -71,19 +72,26 @@ def _external(options: StackOptions) -> StackOptions:
     """Take servers that the user's environment names, unless they are those that this stack would start."""
     prefect, mlflow = os.environ.get("PREFECT_API_URL", ""), os.environ.get("MLFLOW_TRACKING_URI", "")
     changes = {}
-    if prefect and f":{options.prefect_port}/" not in prefect:
+    if prefect and not _own(prefect, options, options.prefect_port):
         changes["external_prefect"] = prefect.rstrip("/")
         if not answers(f"{prefect.rstrip('/')}/health", timeout_s=10):
             raise StackError(
                 f"PREFECT_API_URL is {prefect}, where nothing answers. Unset it to start a server here."
             )
-    if mlflow.startswith("http") and not mlflow.rstrip("/").endswith(f":{options.mlflow_port}"):
+    if mlflow.startswith("http") and not _own(mlflow, options, options.mlflow_port):
         changes["external_mlflow"] = mlflow.rstrip("/")
         if not answers(f"{mlflow.rstrip('/')}/health", timeout_s=10):
             raise StackError(
                 f"MLFLOW_TRACKING_URI is {mlflow}, where nothing answers. Unset it to start a server here."
             )
     return options.model_copy(update={"directory": options.directory or str(Path.cwd()), **changes})
+
+
+def _own(address: str, options: StackOptions, port: int) -> bool:
+    """Whether an address is that of a server which this stack would start: here, and on its port."""
+    asked = urlsplit(address)
+    here = {*LOOPBACK, options.host, options.browser_host}
+    return asked.scheme == "http" and asked.hostname in here and asked.port == port
 
 
 def _welcome(options: StackOptions, seconds: float) -> str:
