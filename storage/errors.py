@@ -1,5 +1,12 @@
 """What can go wrong between stages, each with what, where and the mend."""
 
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class StorageError(Exception):
     """Base of everything the store refuses or cannot do."""
@@ -19,3 +26,17 @@ class UnstableInputError(StorageError):
 
 class DiskFullError(StorageError):
     """No room was left while an artifact was written; nothing half-written can be found."""
+
+
+@contextmanager
+def needing_room(place: Path, what: str) -> Iterator[None]:
+    """Have a full disk told as DiskFullError: where room is missing, and what is being made or brought."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullError(
+            f"No room left under {place} while {what}. Free some space (`modelmill gc` lists what can go) "
+            f"and run again: it goes on from there."
+        ) from error

@@ -6,7 +6,6 @@ artifact by one rename. Whoever comes second waits for the lock and adopts what 
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.artifacts import Artifact, Parent, Recipe
-from storage.errors import ArtifactMissingError, DiskFullError
+from storage.errors import ArtifactMissingError, needing_room
 from storage.locks import exclusive, is_held
 from storage.manifests import damages, describe, is_whole, read_manifest, sync_folder, write_synced
 from storage.store import MANIFEST, Damage, Draft
@@ -73,17 +72,12 @@ class LocalStore:
             draft = self._draft(folder, resumable)
             started = time.monotonic()
             try:
-                stats = work(draft)
-                artifact = describe(draft, recipe, parents, stats, str(folder), time.monotonic() - started)
-                self._commit(draft.path, folder, artifact)
-            except OSError as error:
-                self._give_up(draft, resumable)
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise DiskFullError(
-                        f"No room left under {self.root} while making {recipe.stage}. Free some space "
-                        f"(`modelmill gc` lists what can go) and run again: it goes on from there."
-                    ) from error
-                raise
+                with needing_room(self.root, f"making {recipe.stage}"):
+                    stats = work(draft)
+                    artifact = describe(
+                        draft, recipe, parents, stats, str(folder), time.monotonic() - started
+                    )
+                    self._commit(draft.path, folder, artifact)
             except BaseException:
                 self._give_up(draft, resumable)
                 raise

@@ -23,11 +23,11 @@ from obstore.exceptions import AlreadyExistsError, NotFoundError
 from pydantic import ValidationError
 
 from storage.artifacts import Artifact, Parent, Part, Recipe
-from storage.errors import ArtifactMissingError
+from storage.errors import ArtifactMissingError, needing_room
 from storage.home import home, scratch
 from storage.local_store import NOTES
 from storage.locks import exclusive
-from storage.manifests import describe, is_whole, read_manifest, write_synced
+from storage.manifests import describe, hash_file, is_whole, part_files, read_manifest, write_synced
 from storage.store import MANIFEST, Damage, Draft
 
 CHUNK_BYTES = 8 * 2**20
@@ -59,11 +59,22 @@ class ObjectStore:
         """A local copy of the artifact, fetched on first use; ArtifactMissingError where parts are gone."""
         folder = self._scratch / "copies" / artifact.kind / artifact.key
         with exclusive(folder.with_name(f"{folder.name}.lock")):
-            if (local := read_manifest(folder)) is None or not is_whole(folder, local):
-                for part in artifact.parts:
-                    self._download(artifact, part, folder)
-                write_synced(folder / MANIFEST, artifact.model_dump_json(indent=1).encode())
+            local = read_manifest(folder)
+            if local is None or local.parts != artifact.parts or not is_whole(folder, local):
+                with needing_room(folder, f"bringing {artifact.kind} from {self.uri}"):
+                    self._bring(artifact, folder)
         return folder
+
+    def _bring(self, artifact: Artifact, folder: Path) -> None:
+        """Fetch the parts that are not there; what is may be of an artifact that was made anew since."""
+        (folder / MANIFEST).unlink(missing_ok=True)
+        names = {part.name for part in artifact.parts}
+        for path in list(part_files(folder)):
+            if path.relative_to(folder).as_posix() not in names:
+                path.unlink()
+        for part in artifact.parts:
+            self._download(artifact, part, folder)
+        write_synced(folder / MANIFEST, artifact.model_dump_json(indent=1).encode())
 
     def make(
         self,
@@ -84,11 +95,16 @@ class ObjectStore:
             draft = Draft(path=partial, resumed=partial.exists())
             partial.mkdir(parents=True, exist_ok=True)
             started = time.monotonic()
-            stats = work(draft)
             uri = f"{self.uri}/{recipe.stage}/{recipe.key}/{uuid.uuid4().hex[:12]}"
-            artifact = self._publish(
-                draft.path, describe(draft, recipe, parents, stats, uri, time.monotonic() - started)
-            )
+            try:
+                with needing_room(partial, f"making {recipe.stage}"):
+                    stats = work(draft)
+                    made = describe(draft, recipe, parents, stats, uri, time.monotonic() - started)
+                artifact = self._publish(partial, made)
+            except BaseException:
+                if not resumable:
+                    shutil.rmtree(partial, ignore_errors=True)
+                raise
             shutil.rmtree(partial)
             return artifact
 
@@ -186,7 +202,7 @@ class ObjectStore:
 
     def _download(self, artifact: Artifact, part: Part, folder: Path) -> None:
         target = folder / part.name
-        if target.exists() and target.stat().st_size == part.bytes:
+        if target.exists() and target.stat().st_size == part.bytes and hash_file(target) == part.sha256:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         name = f"{self._prefix(artifact)}{part.name}"

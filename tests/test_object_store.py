@@ -1,5 +1,6 @@
 """The store on S3: the same promises as on a disk, without a rename."""
 
+import errno
 import uuid
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import obstore
 import pytest
 
 from storage.artifacts import Recipe
-from storage.errors import ArtifactMissingError
+from storage.errors import ArtifactMissingError, DiskFullError
 from storage.object_store import ObjectStore
 from storage.store import MANIFEST, Draft, open_store
 
@@ -70,6 +71,43 @@ def test_damage_is_named_and_never_opened(store: ObjectStore) -> None:
     [damage] = store.verify(made)
     assert damage.path.endswith("nested/loud.txt")
     with pytest.raises(ArtifactMissingError, match="damaged"):
+        store.open(made)
+
+
+def test_a_copy_of_what_was_made_anew_elsewhere_is_not_taken_for_it(store: ObjectStore, home: Path) -> None:
+    elsewhere = ObjectStore(store.uri)
+    elsewhere._scratch = home / "another machine"
+
+    def first(draft: Draft) -> dict[str, Any]:
+        (draft.path / "more.txt").touch()
+        return shout(draft)
+
+    def otherwise(draft: Draft) -> dict[str, Any]:
+        shout(draft)
+        (draft.path / "nested" / "loud.txt").write_text("HULLO")
+        return {}
+
+    assert (elsewhere.open(store.make(RECIPE, (), first)) / "nested/loud.txt").read_text() == "HELLO"
+
+    key = RECIPE.key
+    store.remove("shout", key)
+    again = store.make(RECIPE, (), otherwise)
+    assert (elsewhere.open(again) / "nested/loud.txt").read_text() == "HULLO"
+    assert not (elsewhere.open(again) / "more.txt").exists()
+    (elsewhere._scratch / "copies/shout" / key / MANIFEST).unlink()  # as if the next copying had been cut off
+    (elsewhere._scratch / "copies/shout" / key / "nested/loud.txt").write_text("HELLO")
+    assert (elsewhere.open(again) / "nested/loud.txt").read_text() == "HULLO"
+
+
+def test_a_full_disk_says_what_to_do(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def overflow(*_: object) -> dict[str, Any]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DiskFullError, match="Free some space"):
+        store.make(RECIPE, (), overflow)
+    made = store.make(RECIPE, (), shout)
+    monkeypatch.setattr(store, "_download", overflow)
+    with pytest.raises(DiskFullError, match="Free some space"):
         store.open(made)
 
 
