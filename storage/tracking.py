@@ -72,8 +72,10 @@ class CurveLogger:
         self._name = f"{_model.get()}-{name}" if _model.get() else name
         self._params = params
         self._state: dict[str, Any] = read_state(folder)
+        if self._state.get("tracking_uri") not in (None, self.uri):
+            self._state = {}  # another server has nothing of the curve: it is told all of it again
         self._buffer: list[Point] = [tuple(point) for point in self._state.pop("unsent", [])]
-        self._seen = int(self._state.get("sent_through", -1))
+        self._seen = max([int(self._state.get("sent_through", -1)), *(point[2] for point in self._buffer)])
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
@@ -93,7 +95,7 @@ class CurveLogger:
             return len(self._buffer)
 
     def log(self, step: int, values: Mapping[str, float | None]) -> None:
-        """Buffer one step's values; steps that an earlier start has sent already are left out."""
+        """Buffer one step's values; steps that an earlier start has sent, or has kept, are left out."""
         if step <= self._seen:
             return
         now = int(time.time() * 1000)
@@ -151,8 +153,6 @@ class CurveLogger:
         """A client with this curve's run in it, made or taken up again."""
         probe(self.uri)
         client = connect(self.uri)
-        if self._state.get("tracking_uri") not in (None, self.uri):
-            self._state = {}
         if self.run_id:
             client.update_run(self.run_id, status="RUNNING")
             return client

@@ -66,8 +66,20 @@ def test_points_that_found_no_server_are_kept_and_sent_later(uri: str, tmp_path:
     assert curve.unsent == 1
     assert len(json.loads((tmp_path / STATE).read_text())["unsent"]) == 1
     with CurveLogger(tmp_path, name="a", params={}, uri=uri) as curve:
+        curve.log(1, {"loss": 2.0})  # told again by the training, and kept already
         curve.log(2, {"loss": 1.0})
     assert history(uri, curve.run_id, "loss") == [(1, 2.0), (2, 1.0)]
+
+
+@pytest.mark.filterwarnings("default")
+def test_another_server_gets_the_whole_curve_of_a_resumed_training(uri: str, tmp_path: Path) -> None:
+    with CurveLogger(tmp_path, name="a", params={}, uri=uri) as curve:
+        curve.log(1, {"loss": 2.0})
+    elsewhere = f"sqlite:///{tmp_path / 'elsewhere' / 'mlflow.db'}"
+    with CurveLogger(tmp_path, name="a", params={}, uri=elsewhere) as curve:
+        for step in (1, 2):  # what an earlier start has told is told again
+            curve.log(step, {"loss": 2.0 / step})
+    assert history(elsewhere, curve.run_id, "loss") == [(1, 2.0), (2, 1.0)]
 
 
 def test_a_run_is_named_after_the_model_in_training(uri: str, tmp_path: Path) -> None:
