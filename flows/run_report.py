@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 from flows.run_page import run_page
 from storage.artifacts import Artifact
 from storage.home import home
+from storage.mlflow_outage import MlflowUnreachableError, answering
 from storage.registry import connect
 from storage.store import Store, open_store
 from tasks.journal import Entry
 from tasks.registration import CARD, DECISION
 
+log = logging.getLogger("modelmill")
 PLACE = "report"
 """Folder among the MLflow run's artifacts."""
 
@@ -56,9 +59,21 @@ def write_page(
         plots=sorted((folder / "plots").glob("*.png")),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    connect().log_artifact(version.stats["run_id"], str(path), PLACE)
+    draft = path.with_suffix(".partial")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+    _hand_over(path, str(version.stats["run_id"]))
     return path
+
+
+def _hand_over(path: Path, run_id: str) -> None:
+    """Log the page to MLflow; all is done by then, so that no run fails where MLflow has gone meanwhile."""
+    client = connect()
+    try:
+        with answering(client.tracking_uri):
+            client.log_artifact(run_id, str(path), PLACE)
+    except MlflowUnreachableError as error:
+        log.warning("the run's page is %s and not in MLflow: %s", path, error)
 
 
 def read_decision(version: Artifact) -> dict[str, Any]:

@@ -6,7 +6,6 @@ curve is sent from the artifact. Everything goes in batches: one by one MLflow t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from storage.registry import TAG, RegistryError, chosen, experiment_id
+from storage.registry import MISSING, TAG, RegistryError, chosen, experiment_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +24,8 @@ HF_FOLDER = "hf"
 REQUIRED = ("mlflow", "torch", "transformers", "tokenizers", "safetensors")
 """All that a consumer installs: the first runs the others' pyfunc, the last four read the folder."""
 REGISTRATION = TAG + "registration"
+BEGUN = TAG + "registration_begun"
+"""On a run that a registration has made: one that was cut off goes on with it."""
 BATCH = 1000
 PARAM_BATCH, PARAM_LENGTH = 100, 6000
 DIGEST_LENGTH = 36
@@ -57,21 +58,30 @@ class Facts:
 
 
 def open_run(
-    client: MlflowClient, *, name: str, experiment: str, training: Mapping[str, Any], curve: Path | None
+    client: MlflowClient,
+    *,
+    name: str,
+    experiment: str,
+    registration: str,
+    training: Mapping[str, Any],
+    curve: Path | None,
 ) -> str:
     """The id of the run that a model is registered under, with its curve in it.
 
     ``training`` is what the training noted of its own run (run_id, tracking_uri, unsent points); it is used
-    where that run is in this registry and no other version was registered under it.
+    where that run is in this registry and no other version was registered under it. What is said twice, by a
+    registration that was cut off and goes on, is there once: it bears the same times.
     """
     run_id = _training_run(client, training)
     if run_id:
         _send(client, run_id, [tuple(point) for point in training.get("unsent", [])])
         return run_id
-    run_id = str(client.create_run(experiment_id(client, experiment), run_name=name).info.run_id)
+    place = experiment_id(client, experiment)
+    begun = client.search_runs([place], f"tags.`{BEGUN}` = '{registration}'", max_results=1)
+    run = begun[0] if begun else client.create_run(place, run_name=name, tags={BEGUN: registration})
     if curve is not None and curve.is_file():
-        _send(client, run_id, _points(curve))
-    return run_id
+        _send(client, run.info.run_id, _points(curve, run.info.start_time))
+    return str(run.info.run_id)
 
 
 def _training_run(client: MlflowClient, training: Mapping[str, Any]) -> str:
@@ -81,18 +91,19 @@ def _training_run(client: MlflowClient, training: Mapping[str, Any]) -> str:
         return ""
     try:
         run = client.get_run(training["run_id"])
-    except MlflowException:  # the database was begun anew, or the run deleted for good
-        return ""
+    except MlflowException as error:
+        if error.error_code not in MISSING:
+            raise
+        return ""  # the database was begun anew, or the run deleted for good
     taken = REGISTRATION in run.data.tags or run.info.lifecycle_stage != "active"
     return "" if taken else str(run.info.run_id)
 
 
-def _points(curve: Path) -> list[tuple[str, float, int, int]]:
+def _points(curve: Path, at: int) -> list[tuple[str, float, int, int]]:
     """The curve's values as (name, value, step, milliseconds), every step of them."""
-    now = int(time.time() * 1000)
     rows = pq.read_table(curve).to_pylist()
     return [
-        (name, float(value), int(row["step"]), now)
+        (name, float(value), int(row["step"]), at)
         for row in rows
         for name, value in row.items()
         if name not in ("step", "tokens") and value is not None
@@ -112,18 +123,18 @@ def _send(client: MlflowClient, run_id: str, points: Sequence[tuple[str, float, 
 def log_facts(client: MlflowClient, run_id: str, facts: Facts) -> None:
     """Write params, tags, metrics, datasets, files and tables to a run.
 
-    A parameter that the run has already keeps its value: MLflow allows no other.
+    A parameter that the run has already keeps its value: MLflow allows no other. A table that is there
+    already stays as it is: MLflow would append to it.
     """
     from mlflow.entities import Metric, Param, RunTag
 
-    present = client.get_run(run_id).data.params
-    params = [Param(k, str(v)[:PARAM_LENGTH]) for k, v in facts.params.items() if k not in present]
+    run = client.get_run(run_id)
+    params = [Param(k, str(v)[:PARAM_LENGTH]) for k, v in facts.params.items() if k not in run.data.params]
     for begin in range(0, len(params), PARAM_BATCH):
         client.log_batch(run_id, params=params[begin : begin + PARAM_BATCH])
-    now = int(time.time() * 1000)
     client.log_batch(
         run_id,
-        metrics=[Metric(name, float(value), now, 0) for name, value in facts.metrics.items()],
+        metrics=[Metric(name, float(value), run.info.start_time, 0) for name, value in facts.metrics.items()],
         tags=[RunTag(name, str(value)[:5000]) for name, value in facts.tags.items()],
     )
     client.log_inputs(run_id, datasets=_inputs(facts.datasets))
@@ -131,6 +142,8 @@ def log_facts(client: MlflowClient, run_id: str, facts: Facts) -> None:
         folder, _, _name = place.rpartition("/")
         client.log_artifact(run_id, str(file), folder or None)
     for place, columns in facts.tables.items():
+        if _has_file(client, run_id, place):
+            continue
         client.log_table(run_id, {name: list(values) for name, values in columns.items()}, place)
 
 
@@ -250,7 +263,11 @@ def version_folder(client: MlflowClient, model_version: Any) -> Path:
 
 def run_file(client: MlflowClient, run_id: str, place: str) -> Path | None:
     """A file among a run's artifacts, on this machine, or None where it is not there."""
-    folder, _, _name = place.rpartition("/")
-    if not any(entry.path == place for entry in client.list_artifacts(run_id, folder)):
+    if not _has_file(client, run_id, place):
         return None
     return Path(client.download_artifacts(run_id, place))
+
+
+def _has_file(client: MlflowClient, run_id: str, place: str) -> bool:
+    folder, _, _name = place.rpartition("/")
+    return any(entry.path == place for entry in client.list_artifacts(run_id, folder))

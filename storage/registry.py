@@ -27,6 +27,7 @@ from storage.errors import StorageError
 from storage.home import home, tracking_uri
 from storage.locks import exclusive
 from storage.mlflow_database import SQLITE, make_database
+from storage.mlflow_outage import answering
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -36,7 +37,10 @@ TAG = "modelmill."
 CLAIM, HISTORY = TAG + "champion_claim", TAG + "champion_history"
 REPLACED = TAG + "replaced"
 HISTORY_KEPT = 12
+MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""MLflow's codes for a model, version, alias or run that is not there."""
 QUIET = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",  # a minute; by its own seven it is silent for four
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -153,19 +157,25 @@ def version_of(client: MlflowClient, name: str, alias: str) -> Any | None:
     """The model version that an alias points to, or None where there is no such model or alias."""
     from mlflow.exceptions import MlflowException
 
-    try:
-        return client.get_model_version_by_alias(name, alias)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
+    with answering(client.tracking_uri):
+        try:
+            return client.get_model_version_by_alias(name, alias)
+        except MlflowException as error:
+            if error.error_code in MISSING:
+                return None
+            raise
 
 
 def resolve(client: MlflowClient, model: str) -> Any:
     """The version behind ``models:/NAME@alias``, ``models:/NAME/3`` or ``models:/NAME`` (its champion).
 
-    Raises RegistryError, saying what there is instead.
+    Raises RegistryError, saying what there is instead; MlflowUnreachableError where MLflow does not answer.
     """
+    with answering(client.tracking_uri):
+        return _resolved(client, model)
+
+
+def _resolved(client: MlflowClient, model: str) -> Any:
     from mlflow.exceptions import MlflowException
 
     name, separator, which = _split(model)
@@ -174,6 +184,8 @@ def resolve(client: MlflowClient, model: str) -> Any:
             return client.get_model_version(name, which)
         return client.get_model_version_by_alias(name, which)
     except MlflowException as error:
+        if error.error_code not in MISSING:
+            raise
         known = [f"models:/{m.name}" for m in client.search_registered_models()]
         versions = client.search_model_versions(f"name = '{name}'") if f"models:/{name}" in known else []
         there = [f"models:/{name}/{v.version}" for v in versions] or known or ["no model yet"]
@@ -228,7 +240,7 @@ def _change(
 ) -> Change:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     change = Change(name, version, expected, action, reason, now)
-    with champion_lock(name):
+    with champion_lock(name), answering(client.tracking_uri):
         _expect(client, name, expected)
         if version == expected:  # it would become its own predecessor, and no rollback could leave it
             raise RegistryError(f"models:/{name}/{version} is champion already: nothing was changed")
@@ -236,10 +248,10 @@ def _change(
         client.set_registered_model_tag(name, CLAIM, claim)
         _expect(client, name, expected)
         _expect_claim(client, name, claim)
+        if action == "promote":  # before the alias: whoever is cut off here has left the way back
+            client.set_model_version_tag(name, version, REPLACED, expected)
         client.set_registered_model_alias(name, CHAMPION, version)
         _expect_claim(client, name, claim)
-        if action == "promote":
-            client.set_model_version_tag(name, version, REPLACED, expected)
         _record(client, change)
     return change
 
@@ -327,7 +339,8 @@ def _versions() -> Iterator[Any]:
         return
     client, page = connect(), ""
     while True:
-        versions = client.search_model_versions("", max_results=1000, page_token=page or None)
+        with answering(client.tracking_uri):
+            versions = client.search_model_versions("", max_results=1000, page_token=page or None)
         yield from versions
         page = versions.token
         if not page:

@@ -17,6 +17,7 @@ from storage import model_log, registry
 from storage.artifacts import Artifact
 from storage.errors import ArtifactMissingError
 from storage.home import EMBEDDED
+from storage.mlflow_outage import answering
 from storage.model_log import REGISTRATION, Facts
 from storage.tracking import EXPERIMENT, read_state
 from tasks import registration_facts as facts_of
@@ -55,9 +56,23 @@ def register(
     """Write ``decision.json`` and the model card; what counts is in MLflow.
 
     ``registry_id`` (see :func:`storage.registry.identity`) tells one registry from another: a registration
-    in one says nothing of the next. An attempt that was cut off goes on with the version it had made.
+    in one says nothing of the next. An attempt that was cut off goes on with the version it had made. Raises
+    MlflowUnreachableError, which is tried again, where MLflow does not answer.
     """
     client = registry.connect()
+    with answering(client.tracking_uri):
+        return _register(run, client, name, model, report, shards, config)
+
+
+def _register(
+    run: StageRun,
+    client: MlflowClient,
+    name: str,
+    model: Artifact,
+    report: Artifact,
+    shards: Artifact,
+    config: RegistryConfig,
+) -> dict[str, Any]:
     case = Case(run, client, name, model, report, shards, config)
     version = case.registered()
     verdict, aliases, champion = case.decide(version)
@@ -133,6 +148,7 @@ class Case:
             self.client,
             name=f"{self.name}-{self.model.digest[:8]}",
             experiment=EXPERIMENT,
+            registration=self.registration,
             training=read_state(self.model_folder),
             curve=self.model_folder / "curve.parquet",
         )
@@ -198,18 +214,24 @@ class Case:
         """
         for _ in range(ATTEMPTS):
             champion = registry.version_of(self.client, self.name, registry.CHAMPION)
-            own = champion is not None and str(champion.version) == version
-            verdict = self._judge(None if own else champion)
+            rival = self._replaced(champion) if champion and str(champion.version) == version else champion
+            verdict = self._judge(rival)
             try:
                 aliases = self._apply(version, verdict, "" if champion is None else str(champion.version))
             except registry.ChampionChangedError as error:
                 self.run.log.info("%s", error)
                 continue
-            return verdict, aliases, str(champion.version) if verdict.comparison and champion else ""
+            return verdict, aliases, str(rival.version) if verdict.comparison and rival else ""
         raise registry.ChampionChangedError(
             f"models:/{self.name}: the champion changed {ATTEMPTS} times while version {version} was being "
             f"compared; run again"
         )
+
+    def _replaced(self, champion: Any) -> Any | None:
+        """The champion before this one, which an attempt that was cut off has replaced already."""
+        former = champion.tags.get(registry.REPLACED, "")
+        found = self.client.search_model_versions(f"name = '{self.name}'") if former else []
+        return next((version for version in found if str(version.version) == former), None)
 
     def _judge(self, champion: Any | None) -> Verdict:
         challenger = read_per_document(self.report_folder / PER_DOCUMENT)

@@ -1,5 +1,7 @@
 """What a run shows in Prefect when it is over."""
 
+import json
+import logging
 import re
 from html import unescape
 from pathlib import Path
@@ -12,6 +14,8 @@ from markdown_it import MarkdownIt
 from flows.reporting import evaluation_rows, summary_markdown
 from flows.run_page import run_page
 from flows.run_report import page_of, write_page
+from storage.artifacts import Recipe
+from storage.store import Draft, open_store
 from tasks.journal import Entry, Journal
 
 BITS = {
@@ -108,6 +112,25 @@ def test_a_run_that_found_its_version_registered_leaves_the_versions_page(home: 
     nothing: Any = None
     assert write_page(entries, corpus=nothing, version=version, measures={}, samples=[]) == page
     assert page.read_text(encoding="utf-8") == "of the run that registered it"
+
+
+def test_an_mlflow_that_went_away_after_the_registration_costs_the_run_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch, run_log: list[logging.LogRecord]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    store = open_store()
+
+    def decide(draft: Draft) -> dict[str, Any]:
+        (draft.path / "decision.json").write_text(json.dumps(DECISION), encoding="utf-8")
+        return {**Version().stats, "aliases": [], "run_id": "1"}
+
+    version = store.make(Recipe(stage="register", code={}, inputs={}), (), decide)
+    corpus = store.make(Recipe(stage="deduplicate", code={}, inputs={}), (), lambda _: {})
+    measures = {"bits_per_byte": {name: {**row, "slices": []} for name, row in BITS.items()}}
+    page = write_page([], corpus=corpus, version=version, measures=measures, samples=[])
+    assert "models:/mini/3" in page.read_text(encoding="utf-8")
+    assert f"{page} and not in MLflow: MLflow at http://127.0.0.1:9" in run_log[-1].getMessage()
 
 
 def test_the_summary_says_what_was_decided_and_why() -> None:

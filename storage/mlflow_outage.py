@@ -1,0 +1,73 @@
+"""An MLflow that does not answer, told as what it is: no missing model, no bug, but a server to start again.
+
+MLflow's client raises the same exception for a server that is gone as for everything else, and says more only
+in what caused it. Whoever is told so can try again: a stage's retries do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from storage.errors import StorageError
+
+BUSY_CODES = frozenset({"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"})
+"""MLflow's codes for a database that is locked or gone, and for too many requests."""
+BUSY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+NETWORK = frozenset(
+    {"ConnectionError", "ConnectTimeout", "ReadTimeout", "RetryError", "ChunkedEncodingError"}
+)
+"""Of the library requests, which is not imported for their sake."""
+_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
+
+
+class MlflowUnreachableError(StorageError, ConnectionError):
+    """MLflow did not answer, or its database did not; the message says where, why and what to do."""
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Have whatever shows in the block that MLflow at ``uri`` is away raised as MlflowUnreachableError."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except Exception as error:
+        causes = list(_chain(error))
+        if not any(map(_is_outage, causes)):
+            raise
+        raise MlflowUnreachableError(
+            f"MLflow at {without_password(uri)} does not answer: {_plain(causes[-1])}. Start it again "
+            f"(`modelmill status` tells how this machine's is) and run again: what is finished is kept."
+        ) from error
+
+
+def without_password(uri: str) -> str:
+    """An address as it may be shown and written down."""
+    return _PASSWORD.sub(r"\1:***@", uri)
+
+
+def _is_outage(error: BaseException) -> bool:
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    if type(error).__module__.startswith("requests.") and type(error).__name__ in NETWORK:
+        return True
+    if getattr(error, "error_code", None) in BUSY_CODES:
+        return True
+    return getattr(getattr(error, "response", None), "status_code", None) in BUSY_STATUSES
+
+
+def _plain(error: BaseException) -> str:
+    """The first line of a cause."""
+    lines = without_password(str(error)).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(".")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
