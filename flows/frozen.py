@@ -13,6 +13,7 @@ from typing import Any
 from storage.artifacts import Artifact, digest_json
 from storage.store import open_store
 from tasks.fingerprint import canonical
+from tasks.planning import active_plan
 from tasks.settings import StageConfig
 from tasks.stage import Stage
 
@@ -20,14 +21,20 @@ from tasks.stage import Stage
 def frozen(stage: Stage[Any], scope: str, config: StageConfig, make: Callable[[], Artifact]) -> Artifact:
     """The artifact kept for ``stage`` under ``scope`` and this config; made and kept if there is none whole.
 
-    ``scope`` names the lineage (a model's name and its sources, or a name that the user gave).
+    ``scope`` names the lineage (a model's name and its sources, or a name that the user gave). Of two runs
+    that make one at once, both take that of the run which has kept its own first.
     """
     if (artifact := kept(stage, scope, config)) is not None:
         return stage.reuse(artifact)
     artifact = make()
-    if isinstance(artifact, Artifact):  # a plan has only a stand-in
-        note = {"stage": stage.name, "key": artifact.key, "scope": scope}
-        open_store().write_note(_place(stage, scope, config), note)
+    if active_plan() is not None:  # which has only a stand-in
+        return artifact
+    note, place = {"stage": stage.name, "key": artifact.key, "scope": scope}, _place(stage, scope, config)
+    first = open_store().write_note(place, note, only_if_absent=True)
+    if first["key"] != artifact.key:
+        if (theirs := open_store().find(stage.name, first["key"])) is not None:
+            return stage.reuse(theirs)
+        open_store().write_note(place, note)  # theirs is gone from the store
     return artifact
 
 
