@@ -9,13 +9,17 @@ from storage.artifacts import Artifact
 from storage.errors import ArtifactMissingError
 from storage.store import Store, open_store
 
+PLACES_NAMED = 5
+"""Artifacts that are named at most to who named none."""
+
 
 def find_artifact(name: str) -> Artifact:
     """The artifact behind ``models:/NAME@alias``, ``models:/NAME/3`` or ``KIND/KEY`` (or a key's start).
 
     A name alone means that model's champion.
 
-    Raises ArtifactMissingError where the store has none, RegistryError where MLflow has no such version.
+    Raises ArtifactMissingError where the store has none, or several that begin so; RegistryError where MLflow
+    has no such version.
     """
     store = open_store()
     if name.startswith("models:/") or "/" not in name:
@@ -24,12 +28,22 @@ def find_artifact(name: str) -> Artifact:
         kind, key = version_artifact(name)
     else:
         kind, _, key = name.partition("/")
-    for artifact in store.artifacts(kind):
-        if key and artifact.key.startswith(key):
-            return artifact
+    present = list(store.artifacts(kind))
+    found = [artifact for artifact in present if key and artifact.key.startswith(key)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ArtifactMissingError(f"{kind}/{key} may mean {_places(found)}: give more of the key.")
     raise ArtifactMissingError(
-        f"{kind}/{key} is not in the store {store.uri}. `modelmill verify` lists what is."
+        f"{kind}/{key} is not in the store {store.uri}, which has {_places(present) or f'nothing of {kind}'}."
     )
+
+
+def _places(artifacts: list[Artifact]) -> str:
+    """The latest of these, for people."""
+    latest = [f"{artifact.kind}/{artifact.key}" for artifact in reversed(artifacts)]
+    more = len(latest) - PLACES_NAMED
+    return ", ".join(latest[:PLACES_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def named_or_latest(reference: str, stage: str, name: str) -> Artifact:

@@ -1,0 +1,35 @@
+"""From what people write to the artifact that they mean, and to a sentence where that is not one."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.references import find_artifact
+from storage.artifacts import Artifact, Recipe
+from storage.errors import ArtifactMissingError
+from storage.store import open_store
+
+
+@pytest.fixture
+def made(home: Path) -> list[Artifact]:
+    """More artifacts than a key has digits: two at least begin alike."""
+    store = open_store()
+    recipes = [Recipe(stage="pretrain", code={}, inputs={"n": n}) for n in range(17)]
+    return [store.make(recipe, (), lambda _: {}) for recipe in recipes]
+
+
+def test_the_start_of_a_key_is_enough_where_it_means_one(made: list[Artifact]) -> None:
+    assert find_artifact(f"pretrain/{made[3].key[:12]}") == made[3]
+
+
+def test_what_may_mean_several_or_none_is_refused_with_what_there_is(made: list[Artifact]) -> None:
+    starts = [artifact.key[0] for artifact in made]
+    twice = max(starts, key=starts.count)
+    with pytest.raises(ArtifactMissingError, match="give more of the key") as several:
+        find_artifact(f"pretrain/{twice}")
+    assert sum(f"pretrain/{a.key}" in str(several.value) for a in made if a.key[0] == twice) > 1
+    with pytest.raises(ArtifactMissingError, match="and 12 more") as none:
+        find_artifact("pretrain/x")
+    assert f"pretrain/{made[-1].key}" in str(none.value)
+    with pytest.raises(ArtifactMissingError, match="nothing of evaluate"):
+        find_artifact("evaluate/1")
