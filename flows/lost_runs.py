@@ -15,7 +15,8 @@ MESSAGE = "The process of this run is gone. Run it again: it goes on from what i
 
 
 def end_lost_runs(api_url: str, pool: str, alive: Collection[str]) -> list[str]:
-    """Mark Crashed the pool's unfinished runs that are not among the ids ``alive``; gives their names."""
+    """Mark Crashed the pool's unfinished runs that are not among the ids ``alive``; gives the names of those
+    that the server has marked."""
     query = {
         "work_pools": {"name": {"any_": [pool]}},
         "flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}},
@@ -23,6 +24,8 @@ def end_lost_runs(api_url: str, pool: str, alive: Collection[str]) -> list[str]:
     found: list[dict[str, Any]] = post(f"{api_url}/flow_runs/filter", query) or []
     lost = [run for run in found if run["id"] not in alive]
     state = {"type": "CRASHED", "name": "Crashed", "message": MESSAGE}
-    for run in lost:
-        post(f"{api_url}/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
-    return [run["name"] for run in lost]
+    return [
+        run["name"]
+        for run in lost
+        if post(f"{api_url}/flow_runs/{run['id']}/set_state", {"state": state, "force": True}) is not None
+    ]

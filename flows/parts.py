@@ -22,8 +22,12 @@ from tasks.web.sources import SourceRef, resolve_all
 Part = TypeVar("Part")
 
 
+FAILURES_NAMED = 20
+"""Of parts that failed, in the error's message; the log of the run has each."""
+
+
 class PartsFailedError(RuntimeError):
-    """More parts of a stage failed than the configuration allows; the message names each and why."""
+    """More parts of a stage failed than the configuration allows; the message names them and why."""
 
 
 def check_inputs(config: HasSources) -> list[SourceRef]:
@@ -77,6 +81,8 @@ def enough(config: HasSources, results: tuple[list[Part], list[PartFailure]]) ->
     lines = [f"{f.stage} {f.part}: {type(f.error).__name__}: {f.error}" for f in failures]
     share = len(failures) / (len(failures) + len(artifacts))
     if not artifacts or share > config.run.max_failed_parts:
+        more = len(lines) - FAILURES_NAMED
+        lines[FAILURES_NAMED:] = [f"and {more:,} more"] if more > 0 else []
         raise PartsFailedError(
             f"{len(failures)} of {len(failures) + len(artifacts)} parts of {failures[0].stage} failed "
             f"(run.max_failed_parts allows a share of {config.run.max_failed_parts}):\n" + "\n".join(lines)
