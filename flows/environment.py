@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flows.stack_state import running_addresses
 from storage.errors import StorageError
-from storage.home import home, mlflow_artifacts, scratch, store_uri, tracking_uri
+from storage.home import home, scratch, tracking_uri
 from tasks.gpt.supervisor import SPIN_COUNT
 
 HEARTBEAT_S = 30
@@ -95,14 +95,3 @@ def joined() -> str:
         if os.environ.get(variable) == address
     ]
     return f"Joining the stack that runs here: {', '.join(used)}" if used else ""
-
-
-def describe() -> dict[str, str]:
-    """Where things are, for people: store, Prefect, MLflow."""
-    return {
-        "home": str(home()),
-        "store": store_uri(),
-        "Prefect": os.environ.get("PREFECT_API_URL") or "embedded (starts and ends with the run)",
-        "MLflow": os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri(),
-        "model files": mlflow_artifacts(),
-    }

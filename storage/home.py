@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 EMBEDDED = "MODELMILL_EMBEDDED_PREFECT"
@@ -24,9 +25,9 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}"
 
 
-def mlflow_artifacts() -> str:
-    """Where the embedded MLflow keeps its artifacts; a server of the user's decides for itself."""
-    return (home() / "mlflow" / "artifacts").as_uri()
+def without_password(uri: str) -> str:
+    """An address as it may be shown, logged and kept: a database's or a server's may hold a password."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/]*@", r"\1:***@", uri)
 
 
 def scratch() -> Path:

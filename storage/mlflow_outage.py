@@ -6,11 +6,11 @@ in what caused it. Whoever is told so can try again: a stage's retries do.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from storage.errors import StorageError
+from storage.home import without_password
 
 BUSY_CODES = frozenset({"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"})
 """MLflow's codes for a database that is locked or gone, and for too many requests."""
@@ -19,7 +19,6 @@ NETWORK = frozenset(
     {"ConnectionError", "ConnectTimeout", "ReadTimeout", "RetryError", "ChunkedEncodingError"}
 )
 """Of the library requests, which is not imported for their sake."""
-_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 
 
 class MlflowUnreachableError(StorageError, ConnectionError):
@@ -41,11 +40,6 @@ def answering(uri: str) -> Iterator[None]:
             f"MLflow at {without_password(uri)} does not answer: {_plain(causes[-1])}. Start it again "
             f"(`modelmill status` tells how this machine's is) and run again: what is finished is kept."
         ) from error
-
-
-def without_password(uri: str) -> str:
-    """An address as it may be shown and written down."""
-    return _PASSWORD.sub(r"\1:***@", uri)
 
 
 def _is_outage(error: BaseException) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
+from storage.home import without_password
 from storage.registry import MISSING, TAG, RegistryError, chosen, experiment_id
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def open_run(
 def _training_run(client: MlflowClient, training: Mapping[str, Any]) -> str:
     from mlflow.exceptions import MlflowException
 
-    if not training.get("run_id") or training.get("tracking_uri") != client.tracking_uri:
+    if not training.get("run_id") or training.get("tracking_uri") != without_password(client.tracking_uri):
         return ""
     try:
         run = client.get_run(training["run_id"])

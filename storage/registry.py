@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
-from storage.home import home, tracking_uri
+from storage.home import home, tracking_uri, without_password
 from storage.locks import exclusive
 from storage.mlflow_database import SQLITE, make_database
 from storage.mlflow_outage import answering
@@ -144,7 +144,7 @@ def identity(uri: str = "") -> str:
     """
     uri = uri or tracking_uri()
     if not uri.startswith(SQLITE):
-        return uri
+        return without_password(uri)
     mark = Path(uri.removeprefix(SQLITE)).with_suffix(".id")
     database = Path(uri.removeprefix(SQLITE))
     if not mark.exists() or not database.exists():
@@ -189,9 +189,9 @@ def _resolved(client: MlflowClient, model: str) -> Any:
         known = [f"models:/{m.name}" for m in client.search_registered_models()]
         versions = client.search_model_versions(f"name = '{name}'") if f"models:/{name}" in known else []
         there = [f"models:/{name}/{v.version}" for v in versions] or known or ["no model yet"]
+        where = without_password(client.tracking_uri)
         raise RegistryError(
-            f"models:/{name}{separator}{which} is not in the registry {client.tracking_uri}; it has: "
-            f"{', '.join(there)}"
+            f"models:/{name}{separator}{which} is not in the registry {where}; it has: {', '.join(there)}"
         ) from error
 
 

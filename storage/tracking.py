@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from storage.home import tracking_uri
+from storage.home import tracking_uri, without_password
 from storage.registry import connect, experiment_id
 
 STATE = "mlflow_run.json"
@@ -68,11 +68,12 @@ class CurveLogger:
         """``folder`` keeps the run's id; ``params`` are logged once, when the run is made."""
         self.folder = folder
         self.uri = uri or tracking_uri()
+        self._place = without_password(self.uri)
         self._experiment = experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
         self._name = f"{_model.get()}-{name}" if _model.get() else name
         self._params = params
         self._state: dict[str, Any] = read_state(folder)
-        if self._state.get("tracking_uri") not in (None, self.uri):
+        if self._state.get("tracking_uri") not in (None, self._place):
             self._state = {}  # another server has nothing of the curve: it is told all of it again
         self._buffer: list[Point] = [tuple(point) for point in self._state.pop("unsent", [])]
         self._seen = max([int(self._state.get("sent_through", -1)), *(point[2] for point in self._buffer)])
@@ -125,7 +126,7 @@ class CurveLogger:
                 "%d points of the curve did not reach MLflow at %s; they are kept in %s and are sent when "
                 "the run is registered or resumed",
                 self.unsent,
-                self.uri,
+                self._place,
                 self.folder / STATE,
             )
 
@@ -158,7 +159,7 @@ class CurveLogger:
             return client
         found = experiment_id(client, self._experiment)
         made = client.create_run(found, run_name=self._name)
-        self._state.update(run_id=made.info.run_id, experiment_id=found, tracking_uri=self.uri)
+        self._state.update(run_id=made.info.run_id, experiment_id=found, tracking_uri=self._place)
         self._remember()
         for key, value in self._params.items():
             client.log_param(made.info.run_id, key, value)
@@ -181,7 +182,9 @@ class CurveLogger:
 
     def _complain(self, error: Exception) -> None:
         if not self._complained:
-            logger.warning("MLflow at %s does not take the curve yet (%s); training goes on", self.uri, error)
+            logger.warning(
+                "MLflow at %s does not take the curve yet (%s); training goes on", self._place, error
+            )
         self._complained = True
 
     def _remember(self) -> None:
@@ -214,4 +217,4 @@ def probe(uri: str) -> None:
     try:
         socket.create_connection((parts.hostname, port), PROBE_S).close()
     except OSError as error:
-        raise ConnectionError(f"nothing answers at {uri}: {error}") from error
+        raise ConnectionError(f"nothing answers at {without_password(uri)}: {error}") from error

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from storage import model_log, registry
 from storage.artifacts import Artifact
 from storage.errors import ArtifactMissingError
-from storage.home import EMBEDDED
+from storage.home import EMBEDDED, without_password
 from storage.mlflow_outage import answering
 from storage.model_log import REGISTRATION, Facts
 from storage.tracking import EXPERIMENT, read_state
@@ -94,7 +94,7 @@ def _register(
         "out": {"versions": 1},
         **decision,
         "run_id": case.run_id(version),
-        "tracking_uri": client.tracking_uri,
+        "tracking_uri": without_password(client.tracking_uri),
     }
 
 

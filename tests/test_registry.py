@@ -213,5 +213,6 @@ def test_another_registry_is_another_identity(tmp_path: Path) -> None:
     assert registry.identity(first) == known
     assert registry.identity(second) != known
     assert registry.identity("http://mlflow.example") == "http://mlflow.example"
+    assert registry.identity("postgresql://me:pa55@db/x") == "postgresql://me:***@db/x", "manifests keep it"
     Path(first.removeprefix("sqlite:///")).unlink()
     assert registry.identity(first) != known, "a database begun anew holds no registrations"
