@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from storage.errors import StorageError
 from storage.home import home, tracking_uri, without_password
 from storage.locks import exclusive
+from storage.manifests import write_synced
 from storage.mlflow_database import SQLITE, make_database
 from storage.mlflow_outage import answering
 
@@ -145,12 +146,12 @@ def identity(uri: str = "") -> str:
     uri = uri or tracking_uri()
     if not uri.startswith(SQLITE):
         return without_password(uri)
-    mark = Path(uri.removeprefix(SQLITE)).with_suffix(".id")
     database = Path(uri.removeprefix(SQLITE))
-    if not mark.exists() or not database.exists():
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text(uuid.uuid4().hex)
-    return mark.read_text()
+    mark = database.with_suffix(".id")
+    with exclusive(mark.with_name(f"{mark.name}.lock")):  # runs that begin at once must not each make one
+        if not database.exists() or not mark.exists() or not mark.read_text():
+            write_synced(mark, uuid.uuid4().hex.encode())
+        return mark.read_text()
 
 
 def version_of(client: MlflowClient, name: str, alias: str) -> Any | None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,16 @@ def test_what_is_not_there_is_said_with_what_is(gated: dict[str, dict[str, Any]]
         registry.resolve(client, "models:/other@champion")
     with pytest.raises(RegistryError, match="99"):
         registry.promote(client, "gated", "99", expected="", reason="")
+
+
+def test_runs_that_begin_at_once_know_a_registry_by_one_identity(tmp_path: Path) -> None:
+    for number in range(20):
+        database = tmp_path / str(number) / "mlflow.db"
+        database.parent.mkdir()
+        database.touch()
+        with ThreadPoolExecutor(8) as runs:
+            found = set(runs.map(registry.identity, [f"sqlite:///{database}"] * 8))
+        assert len(found) == 1
 
 
 def test_another_registry_is_another_identity(tmp_path: Path) -> None:
