@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from flows.environment import HEARTBEAT_S, LOGGING
@@ -18,6 +19,7 @@ from flows.stack_options import POOL, StackOptions
 from flows.stack_processes import MARK, Service
 from flows.stack_state import folder
 from storage.home import home
+from storage.mlflow_server import DATABASE
 
 WORKER = "modelmill"
 """The worker's name in the work pool."""
@@ -81,12 +83,13 @@ def _prefect(options: StackOptions, mark: str) -> Service:
 def _mlflow(options: StackOptions, mark: str) -> Service:
     command = [sys.executable, "-m", "storage.mlflow_server"]
     command += ["--host", options.host, "--port", str(options.mlflow_port)]
-    command += ["--backend", _backend(), "--artifacts", _artifacts()]
+    command += ["--artifacts", _artifacts()]
     command += ["--allowed-hosts", ",".join(allowed_hosts(options))]
     if options.host in LOOPBACK and "MLFLOW_ARTIFACTS_DESTINATION" not in os.environ:
         # The same place that runs without a server use, so that both read each other's models.
         command += ["--default-artifact-root", _artifacts()]
-    return _service("mlflow", command, options, mark, ready=lambda: answers(f"{options.mlflow}/health"))
+    service = _service("mlflow", command, options, mark, ready=lambda: answers(f"{options.mlflow}/health"))
+    return replace(service, environment={**service.environment, DATABASE: _backend()})
 
 
 def _backend() -> str:

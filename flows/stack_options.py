@@ -78,5 +78,7 @@ class StackOptions(BaseModel):
         """Write for the process that makes the deployments; returns the file."""
         folder().mkdir(parents=True, exist_ok=True)
         path = folder() / "options.json"
+        path.touch(mode=0o600)
+        path.chmod(0o600)  # a webhook's address lets whoever knows it write there
         path.write_text(self.model_dump_json(indent=1), encoding="utf-8")
         return path

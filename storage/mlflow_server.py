@@ -22,6 +22,8 @@ BACKEND, ARTIFACTS, ROOT = (
     "_MLFLOW_SERVER_ARTIFACT_DESTINATION",
     "_MLFLOW_SERVER_ARTIFACT_ROOT",
 )
+DATABASE = "MLFLOW_BACKEND_STORE_URI"
+"""As MLflow's own command line calls it."""
 SERVE_ARTIFACTS = "_MLFLOW_SERVER_SERVE_ARTIFACTS"
 PROXIED = "mlflow-artifacts:/"
 """An experiment's place for files where clients send them through the server."""
@@ -83,11 +85,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m storage.mlflow_server", description=serve.__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--backend", required=True, help="the database's address")
+    parser.add_argument(
+        "--backend",
+        default=os.environ.get(DATABASE, ""),
+        help=f"the database's address; one with a password is better given as {DATABASE}, which no list of "
+        "processes shows",
+    )
     parser.add_argument("--artifacts", required=True, help="where files are kept, as an address")
     parser.add_argument("--default-artifact-root", default="", help="where clients write them themselves")
     parser.add_argument("--allowed-hosts", required=True, help="Host headers that are answered, with commas")
     asked = parser.parse_args(arguments)
+    if not asked.backend:
+        parser.error(f"give --backend or {DATABASE}")
     os.environ.update(
         settings(asked.backend, asked.artifacts, asked.default_artifact_root, asked.allowed_hosts)
     )

@@ -1,0 +1,24 @@
+"""What the stack's services are started with, and who can see it."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from flows.services import services
+from flows.stack_options import StackOptions
+
+PASSWORD = "pa55word"
+
+
+def test_a_databases_password_is_in_no_list_of_processes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"postgresql://mill:{PASSWORD}@db/mlflow"
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", address)
+    started = {service.name: service for service in services(StackOptions(), "a mark")}
+    assert not any(PASSWORD in " ".join(service.command) for service in started.values())
+    assert started["mlflow"].environment["MLFLOW_BACKEND_STORE_URI"] == address
+
+
+def test_the_stacks_options_with_a_webhooks_address_are_for_their_owner_alone(home: Path) -> None:
+    file = StackOptions(webhook="https://chat.example/hooks/secret").save()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
