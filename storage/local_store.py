@@ -148,8 +148,10 @@ class LocalStore:
         """Write by a temporary file and a rename (a link, if the first is to win); returns what is there."""
         path = self._note(name)
         draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
-        write_synced(draft, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode())
+        content = json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode()
         try:
+            with needing_room(self.root, f"writing the note {name}"):
+                write_synced(draft, content)
             if only_if_absent:
                 with suppress(FileExistsError):
                     path.hardlink_to(draft)

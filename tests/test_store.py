@@ -1,6 +1,7 @@
 """The store: committed whole or not at all, adopted by whoever comes second, checked to the byte."""
 
 import errno
+import os
 import subprocess
 import sys
 import threading
@@ -134,6 +135,18 @@ def test_a_full_disk_says_what_to_do(store: LocalStore) -> None:
     with pytest.raises(DiskFullError, match="Free some space"):
         store.make(recipe(n=1), (), fill)
     assert store.find("shout", recipe(n=1).key) is None
+
+
+def test_a_full_disk_leaves_no_half_of_a_note(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def overflow(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", overflow)
+        with pytest.raises(DiskFullError, match="Free some space"):
+            store.write_note("runs/a", {"v": 1})
+    assert store.read_note("runs/a") is None
+    assert [path for path in store.root.rglob("*") if path.is_file()] == []
 
 
 def test_two_makers_of_one_key_work_once(store: LocalStore) -> None:
