@@ -175,7 +175,7 @@ def forget(
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Take it off the list again.")] = False,
     show: Annotated[bool, typer.Option("--list", help="What is on the list, and since when.")] = False,
 ) -> None:
-    """Put a page or a domain on the takedown list, and name the registered versions trained on it."""
+    """Put a page or a domain on the takedown list, and name the versions trained or evaluated on it."""
     from flows.commands.forget import forget_command, list_command
 
     if show:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from flows.config import HasSources
 from flows.parts import enough
@@ -14,6 +16,8 @@ from storage.artifacts import Artifact
 from storage.registry import registered_versions
 from storage.store import Store, open_store
 from storage.takedowns import taken_down
+from tasks.evaluation import PER_DOCUMENT
+from tasks.hold_out import HELD_OUT
 from tasks.taking_down import rules_that_hit, take_down, withdraw_held_out
 from tasks.web.takedown import match
 from tasks.web.urls import host_of
@@ -54,28 +58,49 @@ def rules_for(documents: Artifact) -> list[str]:
 
 
 @dataclass(frozen=True)
-class TrainedOn:
-    """A registered version that was trained on something a rule means."""
+class Exposed:
+    """A registered version that was trained or evaluated on something a rule means."""
 
     model: str
     """``models:/NAME/VERSION``."""
     aliases: tuple[str, ...]
     documents: int
+    """Trained on; with so many tokens."""
     tokens: int
+    evaluated: int
+    """Documents of the held-out set that its figures were measured on."""
 
 
-def trained_on(store: Store, rule: str) -> Iterator[TrainedOn]:
-    """The registered versions whose token shards hold documents that a rule means, by name and version."""
-    counted: dict[tuple[str, str], tuple[int, int]] = {}
+def exposed_to(store: Store, rule: str) -> Iterator[Exposed]:
+    """The registered versions whose training or evaluation had documents that a rule means, in order."""
+
+    @cache
+    def trained(kind: str, key: str) -> tuple[int, int]:
+        shards = store.find(kind, key)
+        return _tokens(store, shards, rule) if shards else (0, 0)
+
+    @cache
+    def evaluated(kind: str, key: str) -> int:
+        report = store.find(kind, key)
+        return _measured(store, report, rule) if report else 0
+
     for version in registered_versions():
-        artifact = store.find(*version.shards)
-        if artifact is None:
-            continue
-        if version.shards not in counted:
-            counted[version.shards] = _tokens(store, artifact, rule)
-        documents, tokens = counted[version.shards]
-        if documents:
-            yield TrainedOn(version.model, version.aliases, documents, tokens)
+        documents, tokens = trained(*version.shards)
+        measured = evaluated(*version.report)
+        if documents or measured:
+            yield Exposed(version.model, version.aliases, documents, tokens, measured)
+
+
+def _measured(store: Store, report: Artifact, rule: str) -> int:
+    """Documents that a rule means among those that a report's figures were measured on."""
+    origin = next((parent for parent in report.parents if parent.kind == "hold_out"), None)
+    heldout = store.find(origin.kind, origin.key) if origin else None
+    if heldout is None:
+        return 0
+    table = pq.read_table(store.open(heldout) / HELD_OUT, columns=["doc_id", "url", "domain"])
+    meant = table.filter(match(table["url"], table["domain"], rule))["doc_id"]
+    measured = pq.read_table(store.open(report) / PER_DOCUMENT, columns=["doc_id"])["doc_id"]
+    return pc.sum(pc.is_in(meant, value_set=measured)).as_py() or 0
 
 
 def _tokens(store: Store, shards: Artifact, rule: str) -> tuple[int, int]:

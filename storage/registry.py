@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -306,31 +307,42 @@ def version_artifact(model: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Registered:
-    """A version and the token shards that it was trained on."""
+    """A version, the token shards that it was trained on, and the report of its evaluation."""
 
     model: str
     """``models:/NAME/VERSION``."""
     aliases: tuple[str, ...]
     shards: tuple[str, str]
     """Kind and key."""
+    report: tuple[str, str]
+    """Kind and key."""
 
 
 def registered_versions() -> Iterator[Registered]:
     """Every version of every model of the registry that says what it was trained on."""
+
+    @cache  # a search for versions leaves their aliases out
+    def aliases(name: str) -> dict[str, str]:
+        return dict(connect().get_registered_model(name).aliases)
+
     for version in _versions():
-        kind, _, key = version.tags.get(f"{TAG}shards_artifact", "").partition("/")
-        if key:
-            names = tuple(sorted(version.aliases))
-            yield Registered(f"models:/{version.name}/{version.version}", names, (kind, key))
+        shards, report = _artifact(version, "shards_artifact"), _artifact(version, "report_artifact")
+        if shards and report:
+            number = str(version.version)
+            names = tuple(sorted(name for name, of in aliases(version.name).items() if str(of) == number))
+            yield Registered(f"models:/{version.name}/{number}", names, shards, report)
 
 
 def registered_artifacts() -> Iterator[tuple[str, str]]:
     """Kind and key of every artifact that a registered version needs, in every model of the registry."""
     for version in _versions():
-        for tag in ARTIFACT_TAGS:
-            kind, _, key = version.tags.get(TAG + tag, "").partition("/")
-            if key:
-                yield kind, key
+        yield from filter(None, (_artifact(version, tag) for tag in ARTIFACT_TAGS))
+
+
+def _artifact(version: Any, tag: str) -> tuple[str, str] | None:
+    """Kind and key of the artifact that a version's tag names."""
+    kind, _, key = version.tags.get(TAG + tag, "").partition("/")
+    return (kind, key) if key else None
 
 
 def _versions() -> Iterator[Any]:

@@ -7,7 +7,7 @@ from rich.console import Console
 from flows import show
 from flows.commands.tracing import last_run
 from flows.environment import prepare
-from flows.takedowns import trained_on
+from flows.takedowns import Exposed, exposed_to
 from flows.tracing import addresses_like, fates
 from storage import takedowns
 from storage.store import Store, open_store
@@ -63,16 +63,26 @@ def _take_down(console: Console, store: Store, wanted: str, reason: str) -> None
         console,
         f"{wanted} is {'now' if new else 'already'} on the takedown list; the next run leaves it out.",
     )
-    found = list(trained_on(store, wanted))
+    found = list(exposed_to(store, wanted))
     for version in found:
         names = "".join(f" @{alias}" for alias in version.aliases)
-        _say(
-            console,
-            f"  {version.model}{names} was trained on it: {version.documents:,} "
-            f"document{'s' * (version.documents != 1)}, {version.tokens:,} tokens",
-        )
-    if not found:
+        _say(console, f"  {version.model}{names} was {' and '.join(_uses(version))}")
+    if not any(version.documents for version in found):
         _say(console, "No registered version was trained on it.")
+
+
+def _uses(version: Exposed) -> list[str]:
+    """What a version was made and measured with of what a rule means."""
+    uses = []
+    if version.documents:
+        uses.append(f"trained on it: {_documents(version.documents)}, {version.tokens:,} tokens")
+    if version.evaluated:
+        uses.append(f"evaluated on it: {_documents(version.evaluated)}")
+    return uses
+
+
+def _documents(number: int) -> str:
+    return f"{number:,} document{'s' * (number != 1)}"
 
 
 def _withdraw(console: Console, store: Store, kind: str, value: str, reason: str) -> None:
