@@ -125,7 +125,10 @@ def pull(
 
 
 @app.command()
-def promote(model: Model, reason: Reason = "by hand") -> None:
+def promote(
+    model: Annotated[str, typer.Argument(help="models:/NAME/3, or NAME: its latest candidate.")],
+    reason: Reason = "by hand",
+) -> None:
     """Make a registered version champion."""
     from flows.commands.models import promote_command
 

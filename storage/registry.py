@@ -188,13 +188,16 @@ def _resolved(client: MlflowClient, model: str) -> Any:
     except MlflowException as error:
         if error.error_code not in MISSING:
             raise
-        known = [f"models:/{m.name}" for m in client.search_registered_models()]
-        versions = client.search_model_versions(f"name = '{name}'") if f"models:/{name}" in known else []
-        there = [f"models:/{name}/{v.version}" for v in versions] or known or ["no model yet"]
-        where = without_password(client.tracking_uri)
-        raise RegistryError(
-            f"models:/{name}{separator}{which} is not in the registry {where}; it has: {', '.join(there)}"
-        ) from error
+        missing = f"models:/{name}{separator}{which}"
+        raise RegistryError(f"{missing} is not in the registry {_contents(client, name)}") from error
+
+
+def _contents(client: MlflowClient, name: str) -> str:
+    """The registry, with what it has of a model, else its models."""
+    known = [f"models:/{m.name}" for m in client.search_registered_models()]
+    versions = client.search_model_versions(f"name = '{name}'") if f"models:/{name}" in known else []
+    there = [f"models:/{name}/{v.version}" for v in versions] or known or ["no model yet"]
+    return f"{without_password(client.tracking_uri)}; it has: {', '.join(there)}"
 
 
 def _split(model: str) -> tuple[str, str, str]:
@@ -228,7 +231,8 @@ def rollback(client: MlflowClient, name: str, *, reason: str) -> Change:
     """
     present = version_of(client, name, CHAMPION)
     if present is None:
-        raise RegistryError(f"models:/{name} has no champion to roll back from")
+        has = _contents(client, name)
+        raise RegistryError(f"models:/{name} has no champion to roll back from in the registry {has}")
     former = present.tags.get(REPLACED, "")
     if not former:
         raise RegistryError(

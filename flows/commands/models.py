@@ -11,6 +11,8 @@ from flows.environment import prepare
 from flows.loading import load_config
 from storage.errors import ArtifactMissingError
 from storage.registry import (
+    CANDIDATE,
+    CHAMPION,
     RegistryError,
     chosen,
     connect,
@@ -19,6 +21,7 @@ from storage.registry import (
     resolve,
     rollback,
     version_artifact,
+    version_of,
 )
 from storage.store import open_store
 
@@ -95,16 +98,15 @@ def pull_command(console: Console, model: str, target: Path) -> None:
 
 
 def promote_command(console: Console, model: str, reason: str) -> None:
-    """Make a version champion by hand; the change is recorded with its reason."""
+    """Make a version, or a name's latest candidate, champion by hand; the reason is recorded."""
     prepare()
     client = connect()
-    version = resolve(client, model)
-    from storage.registry import CHAMPION, version_of
+    named = model.removeprefix("models:/")
+    version = resolve(client, named if {"/", "@"} & set(named) else f"{named}@{CANDIDATE}")
 
     present = version_of(client, version.name, CHAMPION)
-    change = promote(
-        client, version.name, version.version, expected=present.version if present else "", reason=reason
-    )
+    expected = str(present.version) if present else ""
+    change = promote(client, version.name, str(version.version), expected=expected, reason=reason)
     console.print(
         f"models:/{change.name}/{change.version} is champion; it replaced {change.replaced or 'none'}."
     )
@@ -114,7 +116,7 @@ def rollback_command(console: Console, name: str, reason: str) -> None:
     """Give the alias back to the former champion; the change is recorded with its reason."""
     prepare()
     client = connect()
-    change = rollback(client, name, reason=reason)
+    change = rollback(client, name.removeprefix("models:/"), reason=reason)
     console.print(f"models:/{change.name}/{change.version} is champion again; {change.replaced} is not.")
-    for past in history(client, name)[-5:]:
+    for past in history(client, change.name)[-5:]:
         console.print(f"[dim]{past['at']} {past['action']} {past['version']}: {past['reason']}[/]")
