@@ -34,9 +34,9 @@ def find_artifact(name: str) -> Artifact:
         return found[0]
     if found:
         raise ArtifactMissingError(f"{kind}/{key} may mean {_places(found)}: give more of the key.")
-    raise ArtifactMissingError(
-        f"{kind}/{key} is not in the store {store.uri}, which has {_places(present) or f'nothing of {kind}'}."
-    )
+    kinds = ", ".join(sorted({f"{artifact.kind}/…" for artifact in store.artifacts()}))
+    there = _places(present) or kinds or "nothing yet"
+    raise ArtifactMissingError(f"{kind}/{key} is not in the store {store.uri}; it has: {there}")
 
 
 def _places(artifacts: list[Artifact]) -> str:

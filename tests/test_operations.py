@@ -17,6 +17,7 @@ from flows.operations import (
     upkeep,
 )
 from storage.artifacts import Artifact, Recipe
+from storage.errors import ArtifactMissingError
 from storage.registry import CHAMPION, RegistryError, connect, promote, rollback, version_of
 from storage.store import Draft, open_store
 
@@ -79,6 +80,21 @@ def test_a_model_is_named_alone_and_what_is_missing_by_its_whole_name(registry: 
         CliRunner().invoke(app, ["pull", "models:/mini/1", str(file)], catch_exceptions=False)
 
 
+def test_a_name_alone_promotes_the_latest_candidate_as_the_form_does(registry: None) -> None:
+    client = connect()
+    promote(client, "mini", "1", expected="", reason="first")
+    client.set_registered_model_alias("mini", "candidate", "2")
+    said = CliRunner().invoke(app, ["promote", "models:/mini"], catch_exceptions=False).output
+    assert said == "models:/mini/2 is champion; it replaced 1.\n"
+    said = CliRunner().invoke(app, ["rollback", "models:/mini"], catch_exceptions=False).output
+    assert said.startswith("models:/mini/1 is champion again; 2 is not.")
+
+
+def test_a_rollback_of_no_model_says_which_there_are(registry: None) -> None:
+    with pytest.raises(RegistryError, match=r"models:/mine has no champion .* it has: models:/mini"):
+        CliRunner().invoke(app, ["rollback", "mine"], catch_exceptions=False)
+
+
 def test_after_a_rollback_the_latest_changes_are_listed(registry: None) -> None:
     client, expected = connect(), ""
     for version in "12121212":
@@ -96,6 +112,20 @@ def made(number: int) -> Artifact:
         return {}
 
     return open_store().make(Recipe(stage="try", code={"try": "1"}, inputs={"number": str(number)}), (), work)
+
+
+def test_an_artifact_that_is_not_there_is_told_with_those_that_are(home: Path) -> None:
+    def verified(name: str) -> str:
+        return CliRunner().invoke(app, ["verify", name], catch_exceptions=False).output
+
+    with pytest.raises(ArtifactMissingError, match=r"try/9 is not in the store .*; it has: nothing yet"):
+        verified("try/9")
+    key = made(1).key
+    with pytest.raises(ArtifactMissingError, match=rf"; it has: try/{key}$"):
+        verified("try/none")
+    with pytest.raises(ArtifactMissingError, match=r"; it has: try/…$"):
+        verified("clean/none")
+    assert verified(f"try/{key[:12]}") == "1 artifact, 1 file, 0.0 MB: all as committed.\n"
 
 
 def test_upkeep_lists_then_deletes_and_fails_on_damage(home: Path, prefect_api: None) -> None:

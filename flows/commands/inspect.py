@@ -50,7 +50,8 @@ def verify_command(console: Console, name: str) -> None:
         console.print(show.damage_table(found))
         console.print("Delete a damaged artifact's folder and run again: only that stage is made anew.")
         raise SystemExit(1)
-    console.print(f"{len(artifacts)} artifacts, {files} files, {size / 1e6:,.1f} MB: all as committed.")
+    what = f"{len(artifacts)} artifact{'s' * (len(artifacts) != 1)}, {files} file{'s' * (files != 1)}"
+    console.print(f"{what}, {size / 1e6:,.1f} MB: all as committed.")
     for partial in _unfinished(store):
         console.print(Text(f"unfinished work, which the next run goes on with: {partial}", style="dim"))
 
