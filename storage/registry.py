@@ -280,13 +280,14 @@ def _expect_claim(client: MlflowClient, name: str, claim: str) -> None:
 
 
 def _record(client: MlflowClient, change: Change) -> None:
-    """Keep the last changes on the registered model, and this one on its version."""
+    """Keep the last changes on the registered model, and when and why this one was on its version."""
     entry = {"action": change.action, "version": change.version, "replaced": change.replaced, "at": change.at}
     kept = [*history(client, change.name), {**entry, "reason": change.reason[:160]}][-HISTORY_KEPT:]
     client.set_registered_model_tag(change.name, HISTORY, json.dumps(kept, ensure_ascii=False))
-    client.set_model_version_tag(change.name, change.version, f"{TAG}{change.action}d", change.at)
+    done, why = "promoted" if change.action == "promote" else "restored", change.reason[:500]
+    client.set_model_version_tag(change.name, change.version, TAG + done, f"{change.at} {why}")
     if change.action == "rollback":
-        client.set_model_version_tag(change.name, change.replaced, f"{TAG}rolled_back", change.reason[:500])
+        client.set_model_version_tag(change.name, change.replaced, f"{TAG}rolled_back", why)
 
 
 def history(client: MlflowClient, name: str) -> list[dict[str, str]]:
@@ -317,9 +318,8 @@ class Registered:
     """``models:/NAME/VERSION``."""
     aliases: tuple[str, ...]
     shards: tuple[str, str]
-    """Kind and key."""
+    """Kind and key, as of the report."""
     report: tuple[str, str]
-    """Kind and key."""
 
 
 def registered_versions() -> Iterator[Registered]:
@@ -332,8 +332,8 @@ def registered_versions() -> Iterator[Registered]:
     for version in _versions():
         shards, report = _artifact(version, "shards_artifact"), _artifact(version, "report_artifact")
         if shards and report:
-            number = str(version.version)
-            names = tuple(sorted(name for name, of in aliases(version.name).items() if str(of) == number))
+            number, known = str(version.version), aliases(version.name)
+            names = tuple(sorted(name for name in known if str(known[name]) == number))
             yield Registered(f"models:/{version.name}/{number}", names, shards, report)
 
 

@@ -69,6 +69,11 @@ def test_promoting_the_champion_changes_nothing_and_leaves_the_way_back(registry
     with pytest.raises(RegistryError, match="models:/mini/2 is champion already"):
         promote(client, "mini", "2", expected="2", reason="once more")
     assert rollback(client, "mini", reason="worse in use").version == "1"
+    tags = [client.get_model_version("mini", version).tags for version in "12"]
+    assert tags[0]["modelmill.promoted"].endswith("+00:00 first"), "when and why"
+    assert tags[0]["modelmill.restored"].endswith("+00:00 worse in use")
+    assert tags[1]["modelmill.promoted"].endswith("+00:00 better")
+    assert tags[1]["modelmill.rolled_back"] == "worse in use"
 
 
 def test_a_model_is_named_alone_and_what_is_missing_by_its_whole_name(registry: None, tmp_path: Path) -> None:
