@@ -31,5 +31,5 @@ def test_what_may_mean_several_or_none_is_refused_with_what_there_is(made: list[
     with pytest.raises(ArtifactMissingError, match="and 12 more") as none:
         find_artifact("pretrain/x")
     assert f"pretrain/{made[-1].key}" in str(none.value)
-    with pytest.raises(ArtifactMissingError, match="it has: pretrain/…$"):
+    with pytest.raises(ArtifactMissingError, match=r"it has: pretrain/…$"):
         find_artifact("evaluate/1")
