@@ -12,7 +12,7 @@ from pathlib import Path
 from flows.stack_state import running_addresses
 from storage.errors import StorageError
 from storage.home import home, scratch, tracking_uri
-from tasks.gpt.supervisor import SPIN_COUNT
+from tasks.gpt.supervisor import WAITING
 
 HEARTBEAT_S = 30
 """How often a running flow says that it lives; Prefect takes no less than 30 s."""
@@ -54,7 +54,7 @@ def prepare() -> Path:
         "MODELMILL_HOME": str(root),
         "PREFECT_HOME": str(root / "prefect"),
         "MLFLOW_TRACKING_URI": tracking_uri(),
-        "GOMP_SPINCOUNT": SPIN_COUNT,
+        **WAITING,
         **_stack(),
     }
     for name, value in defaults.items():

@@ -13,6 +13,7 @@ from typing import Literal, cast
 
 import torch
 
+from tasks.gpt.products import library, product, set_threads
 from tasks.processors import processors
 
 Precision = Literal["bf16", "float32"]
@@ -92,7 +93,7 @@ def choose(device: str, precision: str, threads: int, local_rank: int, processes
 
 def make_deterministic(device: Device) -> None:
     """Settle everything that could make two runs differ in their bits. Call before any tensor work."""
-    torch.set_num_threads(device.threads)
+    set_threads(device.threads)
     if device.kind == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.cuda.set_device(device.index)
@@ -104,10 +105,11 @@ def matmul_ceiling(device: Device, seconds: float = 0.3) -> float:
     """FLOP/s of the fastest of a few large square matmuls here and now: what MFU is a share of."""
     size = CEILING_SIZE if device.kind == "cpu" else CEILING_SIZE_CUDA
     a = torch.ones(size, size, dtype=device.dtype, device=device.place)
+    out = torch.empty_like(a)
     best, started = float("inf"), time.perf_counter()
     while time.perf_counter() - started < seconds or best == float("inf"):
         begin = time.perf_counter()
-        a @ a
+        product(a, a, out)
         synchronise(device)
         best = min(best, time.perf_counter() - begin)
     return 2 * size**3 / best
@@ -135,5 +137,6 @@ def describe(device: Device) -> dict[str, str | int]:
         "device_name": name or platform.machine(),
         "precision": device.precision,
         "threads": device.threads,
+        "products": library() if device.kind == "cpu" else "torch",
         "torch": torch.__version__,
     }

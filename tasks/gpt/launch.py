@@ -27,6 +27,7 @@ from tasks.gpt.export import ExportError, load_hf, save_hf
 from tasks.gpt.metrics import MetricsWriter
 from tasks.gpt.model import GPT, GPTConfig
 from tasks.gpt.parts import Batches, Outcome, Parts
+from tasks.gpt.products import library
 from tasks.gpt.training import Trainer
 
 STOPPED_STATUS = 75
@@ -106,7 +107,7 @@ def _saved_numerics(folder: Path) -> dict[str, Any]:
     """What an earlier start settled, from the newest checkpoint that tells it."""
     for step in reversed(checkpoints.steps_in(folder)):
         try:
-            return dict(checkpoints.read_state(folder, step)["numerics"])
+            return {"products": "torch", **checkpoints.read_state(folder, step)["numerics"]}
         except checkpoints.CheckpointError:
             continue
     return {}
@@ -228,6 +229,7 @@ def _numerics(
         "device": device.kind,
         "precision": device.precision,
         "threads": device.threads,
+        "products": library() if device.kind == "cpu" else "torch",
         "processes": world.size,
         "parallel": hardware.parallel if world.size > 1 else "none",
     }

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tasks.gpt.products import affine, product
+
 CHUNK_LOGITS = {"cpu": 2**23, "cuda": 2**24}
 """Logits that exist at once by default: in bfloat16 16 MB, which a CPU's last cache holds, and 32 MB."""
 
@@ -58,12 +60,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_weight = torch.empty_like(weight_VC) if needs_gradient else None
         for start in range(0, count, chunk):
             rows = slice(start, min(start + chunk, count))
-            logits = torch.nn.functional.linear(x_low[rows], weight_low, bias)
+            logits = affine(x_low[rows], weight_low, bias)
             total += _softmax_in_place(logits, targets_N[rows])
             if grad_x is not None and grad_weight is not None:
-                torch.mm(logits, weight_low, out=grad_x[rows])
-                product = logits.t() @ x_low[rows]
-                grad_weight = grad_weight.copy_(product) if start == 0 else grad_weight.add_(product)
+                product(logits, weight_low, out=grad_x[rows])
+                share = product(logits.t(), x_low[rows])
+                grad_weight = grad_weight.copy_(share) if start == 0 else grad_weight.add_(share)
         if grad_x is not None and grad_weight is not None:
             ctx.save_for_backward(grad_x, grad_weight.div_(count))
             ctx.count = count

@@ -31,6 +31,7 @@ from torch.utils.checkpoint import checkpoint
 from tasks.gpt.attention import causal_attention
 from tasks.gpt.gelu import gelu
 from tasks.gpt.loss import linear_cross_entropy
+from tasks.gpt.products import Linear
 from tasks.gpt.shape import GPTConfig
 
 __all__ = ["GPT", "GPTConfig", "LayerCache"]
@@ -62,8 +63,8 @@ class Attention(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.n_head = config.n_head
-        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
-        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+        self.c_attn = Linear(config.n_embd, 3 * config.n_embd)
+        self.c_proj = Linear(config.n_embd, config.n_embd)
 
     def forward(
         self,
@@ -116,8 +117,8 @@ class MLP(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd)
-        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd)
+        self.c_fc = Linear(config.n_embd, 4 * config.n_embd)
+        self.c_proj = Linear(4 * config.n_embd, config.n_embd)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """Transform each position by itself."""

@@ -12,6 +12,7 @@ from tasks.gpt import dial, optim
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.estimate import flops_per_token
 from tasks.gpt.model import GPT, GPTConfig
+from tasks.gpt.products import set_threads
 
 ROUNDS = 4
 """Recipes tried until the depth that was measured is the depth that the measurement leads to."""
@@ -38,7 +39,7 @@ def training_rate(config: TrainConfig, vocab_size: int, *, seconds: float = 2.0)
     """FLOP/s of whole training steps of this recipe, the median over about ``seconds`` after a first one."""
     hardware, shape = config.hardware, config.model
     device = devices.choose(hardware.device, config.precision, hardware.threads, 0, 1)
-    torch.set_num_threads(device.threads)
+    set_threads(device.threads)
     model = GPT(GPTConfig(vocab_size, shape.layers, shape.heads, shape.width, shape.context))
     model.init_weights(config.seed)
     optimizers = optim.build(model.to(device.place), config.optimizer)

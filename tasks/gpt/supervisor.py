@@ -43,10 +43,11 @@ TUNED_ALLOCATOR = {
     "MALLOC_TOP_PAD_": "268435456",
 }
 """glibc: never give memory back to the system, never map single blocks. Other allocators ignore these."""
-SPIN_COUNT = "2000"
-"""Rounds that an OpenMP thread waits awake for the next piece of work before it sleeps (GOMP_SPINCOUNT).
+WAITING = {"GOMP_SPINCOUNT": "2000", "OPENBLAS_THREAD_TIMEOUT": "18"}
+"""How long threads wait awake for the next piece of work before they sleep: OpenMP's, in rounds, and
+OpenBLAS's, in cycles, as a power of two.
 
-By default it spins for milliseconds: where other work wants the cores, the threads wait for each other's
+By default they spin for milliseconds: where other work wants the cores, the threads wait for each other's
 time slices. On two busy cores training fell to 1,000 tokens/s by default and kept 6,000 so; on idle ones
 both did 15,000.
 """
@@ -86,7 +87,8 @@ def training_environment(*, tuned_allocator: bool, threads: int) -> dict[str, st
     environment = dict(os.environ)
     if tuned_allocator:
         environment.update(TUNED_ALLOCATOR)
-    environment.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    for name, value in WAITING.items():
+        environment.setdefault(name, value)
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
     root = str(Path(__file__).resolve().parents[2])

@@ -30,6 +30,7 @@ from tasks.gpt import device as devices
 from tasks.gpt import optim, schedule
 from tasks.gpt.config import ModelShape, OptimizerConfig, ScheduleConfig, TrainConfig
 from tasks.gpt.model import GPT, GPTConfig
+from tasks.gpt.products import set_threads
 from tasks.gpt.supervisor import training_environment
 from tasks.tokens.loader import Loader, Stream, evenly_spaced
 
@@ -123,7 +124,7 @@ def child(arguments: argparse.Namespace) -> dict[str, Any]:
     """One recipe, from the first weights to its held-out figure."""
     recipe = recipes()[arguments.child]
     shape = TOY if arguments.toy else SHAPE
-    torch.set_num_threads(arguments.threads or devices.default_threads(1))
+    set_threads(arguments.threads or devices.default_threads(1))
     tokens, config = open_set(arguments.tokens), TrainConfig(model=shape)
     if tokens.held_out is None:
         sys.exit(f"{arguments.tokens} has no held-out documents")

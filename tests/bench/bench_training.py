@@ -37,6 +37,7 @@ from tasks.gpt.device import Device
 from tasks.gpt.estimate import flops_per_token
 from tasks.gpt.export import TRANSPOSED
 from tasks.gpt.model import GPT, GPTConfig
+from tasks.gpt.products import set_threads
 from tasks.gpt.supervisor import training_environment
 
 LR = 3e-4
@@ -200,7 +201,7 @@ def child(arguments: argparse.Namespace) -> None:
     contender = Contender(**json.loads(arguments.child))
     made = setting(arguments)
     device = devices.choose(arguments.device, contender.precision, arguments.threads, 0, 1)
-    torch.set_num_threads(device.threads)
+    set_threads(device.threads)
     step = stepper(contender, made.shape, device, arguments.nanogpt)
     generator = torch.Generator().manual_seed(1)
     times, work, losses = [], [], []
