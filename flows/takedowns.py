@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from flows.config import HasSources
 from flows.parts import enough
 from storage.artifacts import Artifact
-from storage.registry import registered_versions
+from storage.registered import registered_versions
 from storage.store import Store, open_store
 from storage.takedowns import taken_down
 from tasks.evaluation import PER_DOCUMENT

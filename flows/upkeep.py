@@ -36,7 +36,7 @@ def sweep(*, apply: bool, keep_runs: int, grace_hours: float) -> Swept:
 
 
 def _roots(store: Store, keep_runs: int) -> Iterator[Place]:
-    from storage.registry import registered_artifacts
+    from storage.registered import registered_artifacts
 
     yield from registered_artifacts()
     for name in store.list_notes("refs"):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from registry_world import LENIENT, World, world_in
 
-from storage import registry
+from storage import registered, registry
 from storage.registry import ChampionChangedError, RegistryError
 from tasks.registration import register
 
@@ -97,7 +97,7 @@ def test_a_version_says_what_it_is_made_of(world: World, gated: dict[str, dict[s
     kind, key = registry.version_artifact(model)
     assert kind == "pretrain"
     assert world.store.find(kind, key) is not None
-    assert {("pretrain", key), ("tokenize", world.shards.key)} <= set(registry.registered_artifacts())
+    assert {("pretrain", key), ("tokenize", world.shards.key)} <= set(registered.registered_artifacts())
     version = client.get_model_version("gated", stats["version"])
     assert version.tags["modelmill.decision"] == "promoted"
     decision, about = version.description.split("\n\n")
