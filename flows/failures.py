@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from storage.errors import chain_of
 
 MENDABLE = (
     "flows.embedded.PrefectStartError",
@@ -28,7 +28,7 @@ MENDABLE = (
 
 def explain_failure(error: BaseException) -> str | None:
     """The message of the mendable error behind an exception, or None where it is a bug of ours."""
-    for link in _chain(error):
+    for link in chain_of(error):
         if any(_is(link, name) for name in MENDABLE):
             return str(link)
     return None
@@ -37,12 +37,3 @@ def explain_failure(error: BaseException) -> str | None:
 def _is(error: BaseException, name: str) -> bool:
     module, _, cls = name.rpartition(".")
     return any(base.__module__ == module and base.__name__ == cls for base in type(error).__mro__)
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__

@@ -40,3 +40,13 @@ def needing_room(place: Path, what: str) -> Iterator[None]:
             f"No room left under {place} while {what}. Free some space (`modelmill gc` lists what can go) "
             f"and run again: it goes on from there."
         ) from error
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """An error, what caused it, what caused that, and so on; each once."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__

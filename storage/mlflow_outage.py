@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from storage.errors import StorageError
+from storage.errors import StorageError, chain_of
 from storage.home import without_password
 
 BUSY_CODES = frozenset({"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"})
@@ -33,7 +33,7 @@ def answering(uri: str) -> Iterator[None]:
     except StorageError:
         raise
     except Exception as error:
-        causes = list(_chain(error))
+        causes = list(chain_of(error))
         if not any(map(_is_outage, causes)):
             raise
         raise MlflowUnreachableError(
@@ -56,12 +56,3 @@ def _plain(error: BaseException) -> str:
     """The first line of a cause."""
     lines = without_password(str(error)).strip().splitlines()
     return (lines[0] if lines else type(error).__name__).rstrip(".")
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__

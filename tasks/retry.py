@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+
+from storage.errors import chain_of
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 TRANSIENT_NAMES = frozenset(
@@ -23,7 +24,7 @@ def is_transient(error: BaseException) -> bool:
 
     A wrong value, a missing file or a bug is not retried: it would only fail again, later.
     """
-    return any(_transient(link) for link in _chain(error))
+    return any(_transient(link) for link in chain_of(error))
 
 
 def _transient(error: BaseException) -> bool:
@@ -33,12 +34,3 @@ def _transient(error: BaseException) -> bool:
         return True
     status = getattr(getattr(error, "response", None), "status_code", None)
     return status in TRANSIENT_STATUSES
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__
