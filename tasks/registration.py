@@ -61,23 +61,14 @@ def register(
     """
     client = registry.connect()
     with answering(client.tracking_uri):
-        return _register(run, client, name, model, report, shards, config)
+        return _register(Case(run, client, name, model, report, shards, config))
 
 
-def _register(
-    run: StageRun,
-    client: MlflowClient,
-    name: str,
-    model: Artifact,
-    report: Artifact,
-    shards: Artifact,
-    config: RegistryConfig,
-) -> dict[str, Any]:
-    case = Case(run, client, name, model, report, shards, config)
+def _register(case: Case) -> dict[str, Any]:
     version = case.registered()
     verdict, aliases, champion = case.decide(version)
     decision = {
-        "name": name,
+        "name": case.name,
         "version": version,
         "aliases": aliases,
         "decision": verdict.decision,
@@ -86,15 +77,15 @@ def _register(
     }
     case.record(version, verdict, champion)
     text = json.dumps({**decision, **verdict.as_json()}, ensure_ascii=False, indent=1)
-    (run.path / DECISION).write_text(text + "\n", encoding="utf-8")
+    (case.run.path / DECISION).write_text(text + "\n", encoding="utf-8")
     for line in verdict.reasons:
-        run.log.info("models:/%s/%s %s: %s", name, version, verdict.decision, line)
+        case.run.log.info("models:/%s/%s %s: %s", case.name, version, verdict.decision, line)
     return {
-        "in": {"bits per byte": report.stats["bits_per_byte"]["model"]},
+        "in": {"bits per byte": case.report_artifact.stats["bits_per_byte"]["model"]},
         "out": {"versions": 1},
         **decision,
         "run_id": case.run_id(version),
-        "tracking_uri": without_password(client.tracking_uri),
+        "tracking_uri": without_password(case.client.tracking_uri),
     }
 
 
