@@ -30,8 +30,6 @@ SMALLEST_WIDTH = 128
 BATCH_AT_A_MILLION = 1024
 LARGEST_BATCH = 2**19
 DEEPEST = 48
-UTILISATION = 0.35
-"""Share of the matmul ceiling that training reaches: 35 % was measured for small models on a CPU."""
 
 
 def from_depth(depth: int, vocab_size: int, *, context: int = 256, tokens: int = 0) -> TrainConfig:
@@ -54,8 +52,8 @@ def from_minutes(
 ) -> TrainConfig:
     """The recipe that makes the most of so many minutes.
 
-    ``flops_per_second`` is what the device reaches while training: its measured matmul ceiling times
-    ``UTILISATION``, or a measured run's. Raises ValueError where the time is not more than nothing.
+    ``flops_per_second`` is what the device reaches while training such a model (:mod:`tasks.gpt.pace`
+    measures it). Raises ValueError where the time is not more than nothing.
     """
     if minutes <= 0 or flops_per_second <= 0:
         raise ValueError(f"{minutes} minutes at {flops_per_second} FLOP/s: both must be more than nothing")

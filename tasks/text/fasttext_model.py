@@ -41,10 +41,10 @@ class Rows:
             self._codes: NDArray[np.uint8] | None = None
             return
         (normed,) = file.numbers("?")
-        rows, width = file.numbers("qq")
+        rows, _ = file.numbers("qq")
         (size,) = file.numbers("i")
         codes = file.array(np.uint8, size)
-        self._codes, self._quantiser, self._width = codes.reshape(rows, -1), _Quantiser(file), width
+        self._codes, self._quantiser = codes.reshape(rows, -1), _Quantiser(file)
         if normed:
             norm_codes = file.array(np.uint8, rows)
             self._norms = _Quantiser(file).decode(norm_codes.reshape(-1, 1))[:, 0]
