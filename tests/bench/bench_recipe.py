@@ -1,8 +1,9 @@
 """Held-out bits per byte in equal wall time: the default recipe beside nanoGPT's, in one run.
 
-    python tests/bench/bench_recipe.py TOKENS TOKENIZER [--minutes 5] [--threads 2] [--toy]
+    python tests/bench/bench_recipe.py [TOKENS TOKENIZER] [--minutes 5] [--threads 2] [--toy]
 
-TOKENS and TOKENIZER are artifacts of a run (``.modelmill/store/tokenize/…``, ``…/train_tokenizer/…``). Each
+TOKENS and TOKENIZER are artifacts of a run (``.modelmill/store/tokenize/…``, ``…/train_tokenizer/…``);
+without them, real pages are brought to shards first (MODELMILL_TEST_DATA, or ../shared/data). Each
 recipe trains the same model from the same weights on the same sequences, in a process of its own that has
 all cores for so many minutes; its schedule goes by the clock, so that each has decayed when its time is up.
 nanoGPT's recipe is AdamW (betas 0.9 and 0.99, decay 0.1 of all matrices), cosine to a tenth, in bfloat16, at
@@ -16,6 +17,7 @@ import json
 import math
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from token_set import ARCHIVES, archives, make_token_set
 from torch import Tensor
 
 from storage.token_shards import open_set
@@ -42,6 +45,7 @@ RATES = (3e-4, 1e-3, 3e-3)
 """Learning rates that nanoGPT's recipe is tried with."""
 SHAPE = ModelShape(layers=4, heads=4, width=256, context=256)
 TOY = ModelShape(layers=2, heads=2, width=32, context=64)
+TOY_ARCHIVES = ("handbook/handbook-zh-CN.warc.gz",)
 HELD_OUT_SEQUENCES = 2_000
 AT_ONCE = 16
 
@@ -156,11 +160,20 @@ def measure(index: int, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Train with every recipe, one after the other, and print the ratio."""
+    """Make the token set where none is given, and compare."""
     arguments = parse()
     if arguments.child is not None:
         print(json.dumps(child(arguments)))
         return
+    with tempfile.TemporaryDirectory() as store:
+        if arguments.tokens is None:
+            files = archives(TOY_ARCHIVES if arguments.toy else ARCHIVES)
+            arguments.tokens, arguments.tokenizer = make_token_set(files, Path(store))
+        compare(arguments)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Train with every recipe, one after the other, and print the ratio."""
     print(f"{TOY if arguments.toy else SHAPE}, {arguments.minutes:g} minutes each")
     print(f"{'recipe':20}{'steps':>8}{'tokens':>12}{'bits per byte':>15}", flush=True)
     figures: dict[str, float] = {}
@@ -180,13 +193,16 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("tokens", type=Path, help="folder of a token set")
-    parser.add_argument("tokenizer", type=Path, help="folder with tokenizer.json")
+    parser.add_argument("tokens", type=Path, nargs="?", help="folder of a token set")
+    parser.add_argument("tokenizer", type=Path, nargs="?", help="folder with tokenizer.json")
     parser.add_argument("--minutes", type=float, default=5.0, help="of training, for each recipe")
     parser.add_argument("--threads", type=int, default=0, help="0 takes every core")
     parser.add_argument("--toy", action="store_true", help="a shape that takes seconds")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.tokens is not None and arguments.tokenizer is None:
+        parser.error("TOKENS needs its TOKENIZER beside it")
+    return arguments
 
 
 if __name__ == "__main__":
