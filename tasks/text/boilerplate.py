@@ -58,7 +58,8 @@ class LineCounter:
         if not domain:
             return
         self._pages[domain] = self._pages.get(domain, 0) + 1
-        keys = np.unique(_line_keys(domain, [line for line in _normal_lines(text) if line]))
+        # Not np.unique: its plain form imports numpy.ma, which takes as long as a hundred pages here.
+        keys = _line_keys(domain, list(dict.fromkeys(line for line in _normal_lines(text) if line)))
         self._spill.add(keys, np.full(len(keys), _doc_key(doc_id)).view(np.int64))
 
     def repeated(self, config: BoilerplateConfig) -> RepeatedLines:
