@@ -94,6 +94,11 @@ def character_counts(texts: list[str]) -> Array:
     return counts.reshape(-1, CLASSES).astype(np.float32)
 
 
+def _classes_at(texts: list[str], place: int) -> NDArray[np.uint8]:
+    """(B) class of each text's character at a place."""
+    return _classes()[np.minimum([ord(text[place]) for text in texts], 0xFFFF)]
+
+
 def _lengths(counts: Array) -> Array:
     """(B) length of each text: characters that are not space, an ideograph as RICHER of them; at least 1."""
     visible = np.maximum(counts.sum(1) - counts[:, SPACE], 1)
@@ -136,8 +141,7 @@ class TextMeasures:
         self.anchors = blocks.anchors
         self.breaks = blocks.breaks
         self.paragraph = (self.weight >= PARAGRAPH) & (self.link < 0.4)
-        self.ends = np.array([_classes()[min(ord(text[-1]), 0xFFFF)] for text in blocks.texts])
-        self.begins = np.array([_classes()[min(ord(text[0]), 0xFFFF)] for text in blocks.texts])
+        self.ends, self.begins = (_classes_at(blocks.texts, place) for place in (-1, 0))
         self.said = np.array([words.text_score(text) for text in blocks.texts], np.float32)
 
     def describe(self, table: FeatureTable) -> None:
