@@ -17,12 +17,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
 from storage.home import EMBEDDED, home
+from storage.locks import exclusive
 
 READY_S = 120.0
+LONGEST_LOG = 1_000_000
+"""Bytes of the servers' log from which it begins anew."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -33,11 +37,17 @@ class PrefectStartError(RuntimeError):
 class EmbeddedPrefect:
     """The server's process, and the wait until it answers."""
 
-    def __init__(self, process: subprocess.Popen[bytes] | None, url: str, log: Path) -> None:
-        self._process, self._url, self._log = process, url, log
+    def __init__(
+        self, process: subprocess.Popen[bytes] | None, url: str, log: Path, starting: ExitStack
+    ) -> None:
+        self._process, self._url, self._log, self._starting = process, url, log, starting
 
     def wait(self) -> None:
         """Return when the server answers; raises PrefectStartError where it ended or never does."""
+        with self._starting:
+            self._answers()
+
+    def _answers(self) -> None:
         deadline = time.monotonic() + READY_S
         while self._process is not None:
             try:
@@ -54,17 +64,20 @@ def embedded_prefect() -> EmbeddedPrefect:
     """Start a server unless ``PREFECT_API_URL`` names one; it stops when this process ends.
 
     Call it before Prefect is imported: the address goes into the environment, and what Prefect still has to
-    send at the process's end is sent before the server stops (exit functions run last in, first out).
+    send at the process's end is sent before the server stops (exit functions run last in, first out). Servers
+    of one home start one after the other: in a new one each would make the database's tables, and fail at
+    those that the other has made.
     """
-    log = home() / "logs" / "prefect.log"
+    log, starting = home() / "logs" / "prefect.log", ExitStack()
     if url := os.environ.get("PREFECT_API_URL"):
-        return EmbeddedPrefect(None, url, log)
+        return EmbeddedPrefect(None, url, log, starting)
+    starting.enter_context(exclusive(home() / "locks" / "prefect-starts.lock"))
     port = _free_port()
     process = _start(port, log)
     atexit.register(_stop, process)
     os.environ["PREFECT_API_URL"] = url = f"http://127.0.0.1:{port}/api"
     os.environ[EMBEDDED] = "1"
-    return EmbeddedPrefect(process, url, log)
+    return EmbeddedPrefect(process, url, log, starting)
 
 
 def _start(port: int, log: Path) -> subprocess.Popen[bytes]:
@@ -75,7 +88,8 @@ def _start(port: int, log: Path) -> subprocess.Popen[bytes]:
     command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
     own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    short = log.exists() and log.stat().st_size < LONGEST_LOG
+    with log.open("ab" if short else "wb") as output:  # another run's server may be writing to it
         return subprocess.Popen(
             command,
             env={**os.environ, **own},
