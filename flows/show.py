@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -283,13 +284,14 @@ def damage_table(damages: Iterable[tuple[Artifact, Damage]]) -> Table:
 
 
 def next_steps(console: Console, stats: dict[str, Any], prompt: str) -> None:
-    """The three commands to try next, about the version that was registered."""
+    """What to try next: two commands about the version that was registered, one with the run's options."""
     aliases = stats["aliases"]
     which = f"@{'champion' if 'champion' in aliases else aliases[0]}" if aliases else f"/{stats['version']}"
     model = f"models:/{stats['name']}{which}"
     program = _program()
     generate = f'{program} generate --model {model} "{prompt}"'
-    lines = [generate, f"{program} lineage {model}", f"{program} explain"]
+    explain = shlex.join([program, "explain", *sys.argv[2:]])
+    lines = [generate, f"{program} lineage {model}", explain]
     console.print(Group("Next:", *(Text(f"  {line}", style="bold") for line in lines)))
 
 

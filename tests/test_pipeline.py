@@ -313,9 +313,11 @@ def test_what_to_try_next_is_written_as_the_command_is_found(monkeypatch: pytest
     console = Console(record=True, width=200)
     version = {"aliases": ["champion"], "name": "mini", "version": "1"}
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr("sys.argv", [".venv/bin/modelmill", "run"])
+    monkeypatch.setattr("sys.argv", [".venv/bin/modelmill", "run", "--config", "my own.yaml"])
     next_steps(console, version, "The ")
-    assert "  .venv/bin/modelmill lineage models:/mini@champion" in console.export_text()
+    said = console.export_text()
+    assert "  .venv/bin/modelmill lineage models:/mini@champion" in said
+    assert "  .venv/bin/modelmill explain --config 'my own.yaml'" in said
     monkeypatch.setattr("sys.argv", ["-m"])
     next_steps(console, version, "The ")
     assert "  modelmill lineage models:/mini@champion" in console.export_text()
