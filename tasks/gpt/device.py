@@ -43,6 +43,10 @@ class Device:
         """Of the matmuls."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
+    def autocast(self) -> torch.autocast:
+        """Inside its block, matmuls are computed in this device's precision."""
+        return torch.autocast(self.kind, self.dtype, enabled=self.precision != "float32")
+
 
 def default_threads(processes: int) -> int:
     """Threads a process gets where the config leaves it open: its share of the cores it may use."""

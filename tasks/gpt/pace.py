@@ -47,7 +47,7 @@ def training_rate(config: TrainConfig, vocab_size: int, *, seconds: float = 2.0)
     times: list[float] = []
     while len(times) < 3 or sum(times) < seconds:
         started = time.perf_counter()
-        with torch.autocast(device.kind, torch.bfloat16, enabled=device.precision == "bf16"):
+        with device.autocast():
             loss = model(tokens_BT, tokens_BT)[1]
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip or math.inf, foreach=True)

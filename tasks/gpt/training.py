@@ -98,8 +98,7 @@ class Trainer:
         self.position.batch += 1
 
     def _loss(self, forward: Callable[..., Any], *tensors: Tensor) -> Tensor:
-        bf16 = self.device.precision == "bf16"
-        with torch.autocast(self.device.kind, torch.bfloat16, enabled=bf16):
+        with self.device.autocast():
             loss: Tensor = forward(*tensors)[1]
         return loss
 

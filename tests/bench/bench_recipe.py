@@ -6,8 +6,9 @@ TOKENS and TOKENIZER are artifacts of a run (``.modelmill/store/tokenize/…``, 
 without them, real pages are brought to shards first (MODELMILL_TEST_DATA, or ../shared/data). Each
 recipe trains the same model from the same weights on the same sequences, in a process of its own that has
 all cores for so many minutes; its schedule goes by the clock, so that each has decayed when its time is up.
-nanoGPT's recipe is AdamW (betas 0.9 and 0.99, decay 0.1 of all matrices), cosine to a tenth, in bfloat16, at
-the best of three learning rates. It runs on our model, whose steps are faster than its own: that favours it.
+All train in the precision that a run has here: bfloat16 where the processor multiplies it natively, else
+float32. nanoGPT's recipe is AdamW (betas 0.9 and 0.99, decay 0.1 of all matrices), cosine to a tenth, at the
+best of three learning rates. It runs on our model, whose steps are faster than its own: that favours it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from storage.token_shards import open_set
 from tasks.gpt import device as devices
 from tasks.gpt import optim, schedule
 from tasks.gpt.config import ModelShape, OptimizerConfig, ScheduleConfig, TrainConfig
+from tasks.gpt.device import Device
 from tasks.gpt.model import GPT, GPTConfig
 from tasks.gpt.products import set_threads
 from tasks.gpt.supervisor import training_environment
@@ -86,14 +88,14 @@ def build(recipe: Recipe, model: GPT) -> list[torch.optim.Optimizer]:
     return found
 
 
-def train(recipe: Recipe, model: GPT, loader: Loader, seconds: float) -> int:
+def train(recipe: Recipe, model: GPT, loader: Loader, device: Device, seconds: float) -> int:
     """Train for so many seconds; returns the steps that it came to."""
     optimizers, step, started = build(recipe, model), 0, time.monotonic()
     while (spent := time.monotonic() - started) < seconds:
         tick = int(TICKS * spent / seconds)
         optim.set_rates(optimizers, schedule.factor(tick, TICKS, recipe.schedule))
         x, y = (torch.from_numpy(part) for part in loader.batch(step))
-        loss_of(model, x, y).backward()  # type: ignore[no-untyped-call]
+        loss_of(model, x, y, device).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimizer.clip, foreach=True)
         for optimizer in optimizers:
             optimizer.step()
@@ -102,15 +104,15 @@ def train(recipe: Recipe, model: GPT, loader: Loader, seconds: float) -> int:
     return step
 
 
-def loss_of(model: GPT, x: Tensor, y: Tensor) -> Tensor:
-    """Mean loss in nats a token, (), the matmuls in bfloat16."""
-    with torch.autocast("cpu", torch.bfloat16):
+def loss_of(model: GPT, x: Tensor, y: Tensor, device: Device) -> Tensor:
+    """Mean loss in nats a token, ()."""
+    with device.autocast():
         loss: Tensor = model(x, y)[1]
     return loss
 
 
 @torch.no_grad()
-def bits_per_byte(model: GPT, windows: np.ndarray, tokenizer: Path) -> float:
+def bits_per_byte(model: GPT, windows: np.ndarray, tokenizer: Path, device: Device) -> float:
     """Of windows (W, T + 1), each begun without what came before it."""
     from tokenizers import Tokenizer
 
@@ -120,15 +122,21 @@ def bits_per_byte(model: GPT, windows: np.ndarray, tokenizer: Path) -> float:
     for first in range(0, len(windows), AT_ONCE):
         rows = torch.from_numpy(windows[first : first + AT_ONCE])
         x, y = rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
-        nats += float(loss_of(model, x, y)) * y.numel()
+        nats += float(loss_of(model, x, y, device)) * y.numel()
     return nats / math.log(2) / size
+
+
+def device_for(arguments: argparse.Namespace) -> Device:
+    """The CPU, in the precision that a run would have on it."""
+    return devices.choose("cpu", TrainConfig().precision, arguments.threads, 0, 1)
 
 
 def child(arguments: argparse.Namespace) -> dict[str, Any]:
     """One recipe, from the first weights to its held-out figure."""
     recipe = recipes()[arguments.child]
     shape = TOY if arguments.toy else SHAPE
-    set_threads(arguments.threads or devices.default_threads(1))
+    device = device_for(arguments)
+    set_threads(device.threads)
     tokens, config = open_set(arguments.tokens), TrainConfig(model=shape)
     if tokens.held_out is None:
         sys.exit(f"{arguments.tokens} has no held-out documents")
@@ -142,9 +150,9 @@ def child(arguments: argparse.Namespace) -> dict[str, Any]:
     vocabulary = tokens.index.vocab_size
     model = GPT(GPTConfig(vocabulary, shape.layers, shape.heads, shape.width, shape.context))
     model.init_weights(config.seed)
-    steps = train(recipe, model.train(), loader, 60 * arguments.minutes)
+    steps = train(recipe, model.train(), loader, device, 60 * arguments.minutes)
     windows = evenly_spaced(tokens.held_out.ids, shape.context, HELD_OUT_SEQUENCES)
-    figure = bits_per_byte(model, windows, arguments.tokenizer)
+    figure = bits_per_byte(model, windows, arguments.tokenizer, device)
     return {"steps": steps, "tokens": steps * config.batch_sequences * shape.context, "bits_per_byte": figure}
 
 
@@ -174,7 +182,8 @@ def main() -> None:
 
 def compare(arguments: argparse.Namespace) -> None:
     """Train with every recipe, one after the other, and print the ratio."""
-    print(f"{TOY if arguments.toy else SHAPE}, {arguments.minutes:g} minutes each")
+    precision = device_for(arguments).precision
+    print(f"{TOY if arguments.toy else SHAPE}, {arguments.minutes:g} minutes each, all in {precision}")
     print(f"{'recipe':20}{'steps':>8}{'tokens':>12}{'bits per byte':>15}", flush=True)
     figures: dict[str, float] = {}
     for index, recipe in enumerate(recipes()):

@@ -169,11 +169,10 @@ def stepper(
         )
         optimizers = optim.build(model, settings)
     forward: Any = torch.compile(model) if contender.compiled else model
-    bf16 = contender.precision == "bf16"
 
     def loss_of(tokens: Tensor) -> Tensor:
         x, y = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
-        with torch.autocast(device.kind, torch.bfloat16, enabled=bf16):
+        with device.autocast():
             if contender.who == HF:
                 logits = forward(input_ids=x).logits
                 return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), y.flatten())
