@@ -261,6 +261,7 @@ def status() -> None:
 def main() -> None:
     """Entry point: errors that people can mend are printed as sentences, not as tracebacks."""
     from flows.failures import explain_failure
+    from flows.prefect_outage import PrefectAwayError
 
     try:
         app()
@@ -268,6 +269,9 @@ def main() -> None:
         if (text := explain_failure(error)) is None:
             raise
         errors.print(Text.assemble(("modelmill: ", "red"), text), soft_wrap=True)
+        if isinstance(error, PrefectAwayError):
+            sys.stdout.flush()
+            os._exit(1)  # Prefect would try for minutes to tell its server what is left
         raise SystemExit(1) from error
 
 

@@ -9,6 +9,7 @@ MENDABLE = (
     "flows.loading.ConfigError",
     "flows.operations.DamagedStoreError",
     "flows.parts.PartsFailedError",
+    "flows.prefect_outage.PrefectAwayError",
     "flows.stack_errors.StackError",
     "storage.errors.StorageError",
     "storage.registry.RegistryError",
@@ -21,6 +22,7 @@ MENDABLE = (
     "tasks.ingest.TooManyFailuresError",
     "tasks.tokens.errors.TokensError",
     "tasks.evals.held_out.EvaluationError",
+    "tasks.gpt.errors.ExportError",
     "tasks.gpt.errors.TrainingError",
 )
 """Errors whose message says what, where and the mend, by their full names (imported when one is met)."""

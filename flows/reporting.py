@@ -22,14 +22,14 @@ PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
 
 
 def publish(name: str, journal: Journal, outcome: Outcome) -> None:
-    """Create a whole run's Prefect artifacts, under keys that show their history, and its page."""
+    """Write a whole run's page, and create its Prefect artifacts, under keys that show their history."""
+    measures, samples = read_report(outcome.report)
+    write_page(  # first, since it needs no Prefect server
+        journal.entries, corpus=outcome.corpus, version=outcome.version, measures=measures, samples=samples
+    )
     show_funnel(name, journal)
     show_evaluation(name, outcome.report, outcome.version)
     show_summary(name, journal, outcome.version, outcome.report)
-    measures, samples = read_report(outcome.report)
-    write_page(
-        journal.entries, corpus=outcome.corpus, version=outcome.version, measures=measures, samples=samples
-    )
 
 
 def show_summary(name: str, journal: Journal, version: Artifact, report: Artifact) -> None:

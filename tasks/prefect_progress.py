@@ -1,4 +1,7 @@
-"""A stage's progress as a live artifact in the Prefect UI."""
+"""A stage's progress as a live artifact in the Prefect UI.
+
+It is only shown: where Prefect's server is away, the stage goes on and its bar stands still.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,19 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
+from prefect.exceptions import PrefectException
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from tasks.progress import Event
 
 FIRST_AFTER_S = 3.0
 """Stages shorter than this need no bar; the API call would cost more than it tells."""
 INTERVAL_S = 2.0
+PAUSE_S = 30.0
+"""After a try that failed, since the stage waits for each."""
 
 
 class PrefectProgress:
@@ -42,6 +50,13 @@ class PrefectProgress:
         figures = (f"{name.replace('_', ' ')} {value}" for name, value in event.detail.items())
         text = " · ".join([done, *figures])
         percent = min(100.0, max(0.0, percent))
+        try:
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # else a minute of waiting
+                self._put(percent, text)
+        except (httpx.HTTPError, PrefectException):
+            self._next = time.monotonic() + PAUSE_S
+
+    def _put(self, percent: float, text: str) -> None:
         if self._artifact is None:
             created = create_progress_artifact(
                 percent, key=f"{self.stage.replace('_', '-')}-progress", description=text

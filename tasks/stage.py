@@ -120,7 +120,8 @@ class Stage(Generic[P]):
             retry_delay_seconds=exponential_backoff(backoff_factor=2),
             retry_jitter_factor=0.5,
             retry_condition_fn=_can_succeed_next_time,
-            tags=["modelmill"],
+            # No tags: before a task with one starts, Prefect's server is asked for the tag's limit, so that
+            # no stage would start any more where the server dies in the middle of a run.
         )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Artifact:

@@ -17,6 +17,7 @@ from flows.embedded import embedded_prefect
 from flows.environment import joined, prepare
 from flows.live import LiveRun
 from flows.loading import load_config
+from flows.prefect_outage import answering
 from storage.store import open_store
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def run_command(console: Console, preset: str, file: Path | None, sets: Sequence
         console.print(line, highlight=False, soft_wrap=True)
     stopped = False
     try:
-        with LiveRun(console):
+        with LiveRun(console), answering():
             from flows.pipeline import pipeline
 
             server.wait()
