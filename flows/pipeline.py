@@ -14,12 +14,12 @@ from flows import plain_failures
 from flows.announcements import announce_registration
 from flows.config import HasSources, Learning, PipelineConfig
 from flows.corpora import earlier_corpora
-from flows.frozen import frozen, kept
+from flows.frozen import frozen
 from flows.parts import bring, call_workers, enough, labels
 from flows.reporting import publish
 from flows.runners import placed, run_name
 from flows.runs import Outcome, remember
-from flows.starting import check_tokenizer, starting_point
+from flows.starting import starting
 from flows.takedowns import held_out_without_taken_down, rules_for, without_taken_down
 from storage import registry
 from storage.artifacts import Artifact
@@ -56,17 +56,6 @@ def mill(config: PipelineConfig) -> Outcome:
     report = evaluate(model, tokens.shards, tokens.heldout, config.evaluate)
     version = register(config.name, model, report, tokens.shards, config.registry, registry.identity())
     return Outcome(corpus=corpus, shards=tokens.shards, model=model, report=report, version=version)
-
-
-def starting(scope: str, config: Learning) -> Artifact | None:
-    """What training goes on from, found before anything is made, as is the tokenizer that is to be adopted.
-
-    Raises TokensError, RegistryError or ArtifactMissingError where one of them is not there.
-    """
-    vocabulary = config.tokenize.tokenizer
-    if vocabulary.adopt and kept(train_tokenizer, scope, vocabulary) is None:
-        check_tokenizer(vocabulary.adopt)
-    return starting_point(config.train)
 
 
 def gather(config: HasSources) -> Artifact:

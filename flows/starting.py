@@ -7,34 +7,64 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from flows.config import Learning
+from flows.frozen import kept
 from flows.references import find_artifact
 from storage.artifacts import Artifact, Recipe
 from storage.errors import ArtifactMissingError
 from storage.store import Draft, open_store
 from tasks.gpt.config import TrainConfig
+from tasks.gpt.errors import TrainingError
+from tasks.pretraining import MODEL, check_base
+from tasks.tokenization import train_tokenizer
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 """What is needed of a Hugging Face folder; weights in pickles are not read."""
-MODEL = "hf"
 
 
-def starting_point(config: TrainConfig) -> Artifact | None:
+def starting(scope: str, config: Learning) -> Artifact | None:
+    """What training goes on from, found before anything is made, as is the tokenizer that is to be adopted.
+
+    Raises TokensError, RegistryError or ArtifactMissingError where one of them is not there, TrainingError
+    where they do not fit together or the configuration.
+    """
+    vocabulary = config.tokenize.tokenizer
+    tokenizer = Path(vocabulary.adopt) if vocabulary.adopt else None
+    if (found := kept(train_tokenizer, scope, vocabulary)) is not None:
+        tokenizer = open_store().open(found)
+    elif tokenizer is not None:
+        check_tokenizer(tokenizer)
+    return starting_point(config.train, tokenizer)
+
+
+def starting_point(config: TrainConfig, tokenizer: Path | None) -> Artifact | None:
     """The artifact whose ``hf/`` holds the weights that ``init_from`` names; None for new weights.
 
     ``models:/NAME@alias`` and ``models:/NAME/3`` are the model that was registered; a folder is taken into
-    the store, once for the same content. Raises ArtifactMissingError where there is no such model or a file
-    is missing, RegistryError where MLflow has no such version.
+    the store, once for the same content. ``tokenizer`` is the run's, None where it trains one. Raises
+    ArtifactMissingError where there is no such model or a file is missing, RegistryError where MLflow has no
+    such version, and as :func:`tasks.pretraining.check_base` does.
     """
     if not config.init_from:
         return None
-    if config.init_from.startswith("models:/"):
-        return find_artifact(config.init_from)
-    folder = Path(config.init_from)
+    registered = find_artifact(config.init_from) if config.init_from.startswith("models:/") else None
+    folder = Path(config.init_from) if registered is None else open_store().open(registered) / MODEL
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise ArtifactMissingError(
             f"train.init_from: {folder} lacks {', '.join(missing)}; name a Hugging Face GPT-2 folder with "
             f"{', '.join(FILES)}, or models:/NAME@champion"
         )
+    if tokenizer is None:
+        raise TrainingError(
+            f"train.init_from: {config.init_from} has a tokenizer of its own, where this run would train "
+            f"another: set tokenize.adopt to {folder}"
+        )
+    check_base(folder, tokenizer, config)
+    return registered or _adopted(folder)
+
+
+def _adopted(folder: Path) -> Artifact:
+    """A Hugging Face folder as an artifact of the store."""
 
     def take(draft: Draft) -> dict[str, Any]:
         (draft.path / MODEL).mkdir()
@@ -46,13 +76,13 @@ def starting_point(config: TrainConfig) -> Artifact | None:
     return open_store().make(recipe, (), take)
 
 
-def check_tokenizer(adopt: str) -> None:
+def check_tokenizer(adopt: Path) -> None:
     """Raise TokensError where ``tokenize.adopt`` names no tokenizer that can be used."""
     from tasks.tokens import bpe
     from tasks.tokens.errors import TokensError
 
     try:
-        bpe.load(Path(adopt))
+        bpe.load(adopt)
     except TokensError as error:
         raise TokensError(f"tokenize.adopt: {error}") from error
 

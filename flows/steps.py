@@ -10,11 +10,12 @@ from prefect import flow
 
 from flows.announcements import announce_registration
 from flows.config import CorpusConfig, EvaluationConfig, TrainingConfig
-from flows.pipeline import gather, prepare, starting
+from flows.pipeline import gather, prepare
 from flows.references import named_or_latest, parent, scope_of
 from flows.reporting import show_evaluation, show_funnel, show_summary
 from flows.runners import placed, run_name
 from flows.runs import remember
+from flows.starting import starting
 from flows.takedowns import held_out_without_taken_down
 from storage import registry
 from storage.tracking import naming_runs_after

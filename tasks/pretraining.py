@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tokenizers import Tokenizer
 
 from storage.artifacts import Artifact
 from storage.tracking import STATE as MLFLOW_STATE
@@ -18,6 +19,7 @@ from tasks import train_process
 from tasks.gpt import metrics
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.errors import TrainingError, TrainingHungError, TrainingKilledError
+from tasks.gpt.shape import read_shape
 from tasks.gpt.supervisor import Launch, supervise, training_command, training_environment
 from tasks.stage import StageRun, stage
 from tasks.tokens import bpe
@@ -79,34 +81,51 @@ def started_from(
 ) -> TrainConfig:
     """The settings with ``init_from`` as a local folder; nothing where new weights are drawn.
 
-    Raises TrainingError where the model has another shape, or another tokenizer: every id would mean
-    something else; TokenizerError where it has none.
+    Raises as :func:`check_base` does.
     """
     if base is None:
         return config.model_copy(update={"init_from": ""})
     folder = run.open(base) / MODEL
-    ours, theirs = (  # as the library writes them today: older files spell the same merges otherwise
-        json.loads(bpe.load(path).to_str()) for path in (run.open(tokenizer), folder)
-    )
-    if any(ours[part] != theirs[part] for part in ("model", "added_tokens")):
-        raise TrainingError(
-            f"train.init_from: {config.init_from or base.key} has another tokenizer than the shards; set "
-            f"tokenize.adopt to its folder, or keep its lineage"
-        )
-    _check_shape(json.loads((folder / "config.json").read_text(encoding="utf-8")), config)
+    check_base(folder, run.open(tokenizer), config)
     return config.model_copy(update={"init_from": str(folder)})
 
 
-def _check_shape(theirs: dict[str, Any], config: TrainConfig) -> None:
-    """Refuse a model of another shape at once, and not from within a process that has loaded it."""
-    names = {"layers": "n_layer", "heads": "n_head", "width": "n_embd", "context": "n_positions"}
+def check_base(folder: Path, tokenizer: Path, config: TrainConfig) -> None:
+    """Whether training with these settings and this tokenizer can go on from the model in a folder.
+
+    Raises TrainingError where the model has another shape, or another tokenizer: every id would mean
+    something else; TokenizerError where it has none, ExportError where it is no GPT-2.
+    """
+    name, found = config.init_from or folder, read_shape(folder)
+    shape = {
+        "layers": found.n_layer,
+        "heads": found.n_head,
+        "width": found.n_embd,
+        "context": found.block_size,
+    }
     wanted = config.model.model_dump()
-    differing = [name for name, key in names.items() if theirs.get(key, wanted[name]) != wanted[name]]
+    differing = [f"train.model.{key} to {value}" for key, value in shape.items() if wanted[key] != value]
     if differing:
         raise TrainingError(
-            f"train.init_from: {config.init_from} is a model of another shape: set "
-            + ", ".join(f"train.model.{name} to {theirs[names[name]]}" for name in differing)
+            f"train.init_from: {name} is a model of another shape: set {', '.join(differing)}"
         )
+    ours, theirs = bpe.load(tokenizer), bpe.load(folder)
+    if _merges(ours) != _merges(theirs):
+        raise TrainingError(
+            f"train.init_from: {name} has another tokenizer than the run: set tokenize.adopt to {folder}"
+        )
+    if (entries := bpe.size_of(theirs)) != found.vocab_size:
+        raise TrainingError(
+            f"train.init_from: the tokenizer of {name} has {entries:,} entries and its embedding "
+            f"{found.vocab_size:,} rows: cut it with transformers' model.resize_token_embeddings({entries}) "
+            f"and name the folder that save_pretrained writes then"
+        )
+
+
+def _merges(tokenizer: Tokenizer) -> list[Any]:
+    """What decides the ids, as the library writes it today: older files spell the same otherwise."""
+    settings = json.loads(tokenizer.to_str())
+    return [settings["model"], settings["added_tokens"]]
 
 
 def write_spec(run: StageRun, shards: Artifact, tokenizer: Artifact, config: TrainConfig) -> Path:

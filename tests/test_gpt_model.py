@@ -10,7 +10,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch.nn import functional as F
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from tasks.gpt.export import ExportError, load_hf, save_hf
+from tasks.gpt.errors import ExportError
+from tasks.gpt.export import load_hf, save_hf
 from tasks.gpt.loss import linear_cross_entropy
 from tasks.gpt.model import GPT, GPTConfig
 from tasks.gpt.sampling import Sampling, draw, generate

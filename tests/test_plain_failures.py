@@ -12,9 +12,11 @@ from prefect.exceptions import ParameterTypeError
 from flows.loading import check
 from flows.pipeline import pipeline
 from flows.presets import tiny
+from flows.starting import FILES
 from storage.artifacts import Artifact
 from storage.registry import RegistryError
 from storage.store import open_store
+from tasks.gpt.errors import TrainingError
 from tasks.tokens.errors import TokensError
 from tasks.web.sources import SourceError
 
@@ -92,6 +94,7 @@ def test_an_error_in_a_task_is_told_once_and_a_bug_keeps_its_traceback(said: lis
     ("section", "values", "error"),
     [
         ("train", {"init_from": "models:/nobody@champion"}, RegistryError),
+        ("train", {"init_from": "base"}, TrainingError),
         ("tokenize", {"adopt": "/nowhere"}, TokensError),
     ],
 )
@@ -101,8 +104,12 @@ def test_what_training_needs_is_looked_for_before_anything_is_made(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow/mlflow.db")
     (home / "mlflow").mkdir(parents=True)
+    monkeypatch.chdir(home)
+    (home / "base").mkdir()
+    for name in FILES:
+        (home / "base" / name).touch()
     config = tiny().model_dump(mode="json")
-    with pytest.raises(error, match=r"nobody|tokenize.adopt: /nowhere cannot be read"):
+    with pytest.raises(error, match=r"nobody|set tokenize.adopt to base|adopt: /nowhere cannot be read"):
         run(**{section: {**config[section], **values}})
     made: list[Artifact] = list(open_store().artifacts())
     assert made == []

@@ -25,7 +25,7 @@ from storage.store import Draft, open_store
 from storage.token_shards import GroupInfo, PlanInfo, TokenIndex, write_index, write_plan, write_shard
 from storage.tracking import STATE
 from tasks.gpt.config import TrainConfig
-from tasks.gpt.errors import TrainingError
+from tasks.gpt.errors import ExportError, TrainingError
 from tasks.gpt.export import save_hf
 from tasks.gpt.model import GPT, GPTConfig
 from tasks.pretraining import flatten, pretrain
@@ -242,24 +242,29 @@ def save_base(folder: Path, seed: int) -> Path:
     return folder / "hf"
 
 
+def found(config: TrainConfig, inputs: tuple[Artifact, Artifact]) -> Artifact | None:
+    """The starting point of a run that has these inputs' tokenizer."""
+    return starting_point(config, open_store().open(inputs[1]))
+
+
 def test_training_goes_on_from_a_model_wherever_it_lies(
     inputs: tuple[Artifact, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = CONFIG.model_copy(update={"steps": 1, "init_from": str(save_base(tmp_path / "a", 1))})
-    base = starting_point(config)
+    base = found(config, inputs)
     assert base is not None
     trained = pretrain.run_now(*inputs, config, base)
     assert pretrain.run_now(*inputs, config.model_copy(update={"steps": 1}), base) == trained
     elsewhere = config.model_copy(update={"init_from": str(save_base(tmp_path / "b", 1))})
-    assert starting_point(elsewhere) == base
+    assert found(elsewhere, inputs) == base
     assert pretrain.recipe_for(*inputs, elsewhere, base) == pretrain.recipe_for(*inputs, config, base)
-    other = starting_point(config.model_copy(update={"init_from": str(save_base(tmp_path / "c", 2))}))
+    other = found(config.model_copy(update={"init_from": str(save_base(tmp_path / "c", 2))}), inputs)
     assert other is not None
     assert pretrain.recipe_for(*inputs, config, other) != pretrain.recipe_for(*inputs, config, base)
     losses = pq.read_table(open_store().open(trained) / "curve.parquet")["loss"].to_pylist()
     assert losses[0] > 6.0  # drawn anew it would be ln 257 = 5.55
     monkeypatch.setattr(registry, "version_artifact", lambda model: ("pretrain", trained.key))
-    assert starting_point(config.model_copy(update={"init_from": "models:/m@champion"})) == trained
+    assert found(config.model_copy(update={"init_from": "models:/m@champion"}), inputs) == trained
 
 
 def test_an_older_files_spelling_of_the_same_tokenizer_is_no_other_one(
@@ -271,30 +276,55 @@ def test_an_older_files_spelling_of_the_same_tokenizer_is_no_other_one(
         del settings["model"][newer]
     (folder / "tokenizer.json").write_text(json.dumps(settings))
     config = CONFIG.model_copy(update={"steps": 1, "init_from": str(folder)})
-    assert pretrain.run_now(*inputs, config, starting_point(config)).stats["steps"] == 1
+    assert pretrain.run_now(*inputs, config, found(config, inputs)).stats["steps"] == 1
 
 
-def test_a_model_of_another_shape_is_refused_with_the_settings_that_fit(
+def altered(file: Path, before: str, after: str) -> None:
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after))
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "complaint"),
+    [
+        ("config.json", '"n_layer": 2', '"n_layer": 3', r"another shape: set train.model.layers to 3$"),
+        ("config.json", '"n_inner": null', '"n_inner": 7', r"n_inner is 7"),
+        ("config.json", '"vocab_size": 257', '"vocab_size": 320', r"257 entries and its embedding 320 rows"),
+        ("tokenizer.json", '"!":', '"~~":', r"another tokenizer than the run: set tokenize.adopt to /.*/hf$"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused_with_what_does_before_it_is_taken(
+    inputs: tuple[Artifact, Artifact], tmp_path: Path, file: str, before: str, after: str, complaint: str
+) -> None:
+    folder = save_base(tmp_path / "base", 1)
+    config = CONFIG.model_copy(update={"init_from": str(folder)})
+    base = found(config, inputs)
+    altered(folder / file, before, after)
+    with pytest.raises((TrainingError, ExportError), match=complaint):
+        found(config, inputs)
+    assert list(open_store().artifacts("adopt_model")) == [base]
+
+
+def test_pretraining_itself_refuses_a_model_of_another_shape(
     inputs: tuple[Artifact, Artifact], tmp_path: Path
 ) -> None:
+    config = CONFIG.model_copy(update={"init_from": str(save_base(tmp_path / "base", 1))})
     shape = CONFIG.model.model_copy(update={"context": 16, "layers": 3})
-    config = CONFIG.model_copy(update={"model": shape, "init_from": str(save_base(tmp_path / "base", 1))})
     with pytest.raises(TrainingError, match=r"set train.model.layers to 2, train.model.context to 32$"):
-        pretrain.run_now(*inputs, config, starting_point(config))
+        pretrain.run_now(*inputs, config.model_copy(update={"model": shape}), found(config, inputs))
 
 
-def test_another_tokenizer_or_half_a_folder_is_refused(
+def test_half_a_folder_is_refused_and_a_tokenizer_of_the_runs_own(
     inputs: tuple[Artifact, Artifact], tmp_path: Path
 ) -> None:
     folder = save_base(tmp_path / "base", 1)
-    text = (folder / "tokenizer.json").read_text()
-    (folder / "tokenizer.json").write_text(text.replace('"!":', '"~~":'))
     config = CONFIG.model_copy(update={"init_from": str(folder)})
-    with pytest.raises(TrainingError, match="another tokenizer than the shards"):
-        pretrain.run_now(*inputs, config, starting_point(config))
+    with pytest.raises(TrainingError, match=f"would train another: set tokenize.adopt to {folder}"):
+        starting_point(config, None)
     (folder / "model.safetensors").unlink()
     with pytest.raises(ArtifactMissingError, match=r"lacks model.safetensors"):
-        starting_point(config)
+        found(config, inputs)
 
 
 @pytest.mark.parametrize("inputs", [64], indirect=True, ids=["packed for 64"])

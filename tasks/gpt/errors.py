@@ -1,6 +1,10 @@
 """How a training run can end without a model."""
 
 
+class ExportError(Exception):
+    """A folder that cannot be read as a GPT-2, or a tokenizer that does not fit the model."""
+
+
 class TrainingError(Exception):
     """The training process ended without a result; the message carries its last words."""
 

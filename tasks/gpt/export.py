@@ -17,14 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tasks.gpt.errors import ExportError
 from tasks.gpt.model import GPT, GPTConfig
+from tasks.gpt.shape import read_shape
 
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 EOS = "<|endoftext|>"
-
-
-class ExportError(Exception):
-    """A folder that cannot be read as a GPT-2, or a tokenizer that does not fit the model."""
 
 
 def save_hf(model: GPT, tokenizer_folder: Path, out: Path) -> None:
@@ -51,7 +49,7 @@ def load_hf(folder: Path) -> GPT:
 
     Raises ExportError for another architecture, an unsupported variant, or weights that do not fit.
     """
-    model = GPT(_shape_of(folder))
+    model = GPT(read_shape(folder))
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise ExportError(f"{folder} holds no model.safetensors: pickled weights are not read")
@@ -61,27 +59,6 @@ def load_hf(folder: Path) -> GPT:
         raise ExportError(f"{weights} cannot be read ({error}): fetch it again") from error
     model.load_state_dict(_inside(tensors, model))
     return model
-
-
-def _shape_of(folder: Path) -> GPTConfig:
-    """What config.json says, where it is a GPT-2 that is supported here."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ExportError(f"{folder} holds no config.json: name a Hugging Face GPT-2 folder")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        _check_supported(config, folder)
-        return GPTConfig(
-            vocab_size=config["vocab_size"],
-            n_layer=config["n_layer"],
-            n_head=config["n_head"],
-            n_embd=config["n_embd"],
-            block_size=config["n_positions"],
-        )
-    except KeyError as error:
-        raise ExportError(f"{path} has no {error}: name a Hugging Face GPT-2 folder") from error
-    except ValueError as error:
-        raise ExportError(f"{path} cannot be used ({error}): fetch it again") from error
 
 
 def _inside(tensors: dict[str, Tensor], model: GPT) -> dict[str, Tensor]:
@@ -108,22 +85,6 @@ def _outside(name: str, tensor: Tensor, config: GPTConfig) -> Tensor:
     if name == "wte.weight":
         tensor = tensor[: config.vocab_size]
     return (tensor.t() if name.endswith(TRANSPOSED) else tensor).contiguous()
-
-
-def _check_supported(config: dict[str, Any], folder: Path) -> None:
-    expected: dict[str, tuple[Any, ...]] = {
-        "model_type": ("gpt2",),
-        "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
-        "tie_word_embeddings": (True,),
-        "scale_attn_by_inverse_layer_idx": (False,),
-        "scale_attn_weights": (True,),
-        "n_inner": (None, 4 * config.get("n_embd", 0)),
-        "layer_norm_epsilon": (1e-5,),
-    }
-    for key, allowed in expected.items():
-        found = config.get(key, allowed[0])
-        if found not in allowed:
-            raise ExportError(f"{folder}/config.json: {key} is {found!r}; this GPT-2 supports {allowed}")
 
 
 def _hf_config(config: GPTConfig, eos: int) -> dict[str, Any]:
