@@ -117,9 +117,20 @@ def _complaint(detail: ErrorDetails) -> str:
     message = detail["msg"].removeprefix("Value error, ")
     if not path:  # of settings that do not go together: the message names them
         return message
-    if detail["type"] == "list_type" and isinstance(detail["input"], str | int | float):
-        message += f", such as [{json.dumps(detail['input'], ensure_ascii=False)}]"
+    if detail["type"] in ("list_type", "tuple_type"):
+        message = f"input should be a list{_as_list(detail['input'])}"
     return f"{path}: found {detail['input']!r:.80}; {message[:1].lower()}{message[1:]}"
+
+
+def _as_list(found: Any) -> str:
+    """An example made of what was written in a list's place: a value, or names with their values."""
+    if isinstance(found, Mapping):
+        found = [f"{name}={value}" for name, value in found.items()]
+    elif isinstance(found, str | int | float):
+        found = [found]
+    else:
+        return ""
+    return f", such as {json.dumps(found, ensure_ascii=False)}"
 
 
 def _suggest(name: str, known: typing.Iterable[str]) -> str:

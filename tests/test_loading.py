@@ -118,6 +118,14 @@ def test_a_lone_source_is_told_how_a_list_is_written() -> None:
         load_config(sets=["sources=语料/*.warc.gz"])
 
 
+@pytest.mark.parametrize(("written", "example"), [("zh=0.5", '["zh=0.5"]'), ("{zh: 0.5}", '["zh=0.5"]')])
+def test_weights_that_are_no_list_are_refused_with_the_list_that_was_meant(
+    written: str, example: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"weights: found .* a list, such as {re.escape(example)}"):
+        load_config(sets=[f"tokenize.mixture.weights={written}"])
+
+
 def test_an_unknown_preset_is_refused_with_a_suggestion() -> None:
     with pytest.raises(ConfigError, match="did you mean small"):
         load_config("smal")

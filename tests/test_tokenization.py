@@ -24,7 +24,7 @@ from tasks.tokenization import tokenize, train_tokenizer
 from tasks.tokens import bpe, encode
 from tasks.tokens.config import EncodingConfig, MixtureConfig, TokenizeConfig
 from tasks.tokens.errors import TokensError, TooLittleTextError
-from tasks.tokens.mixture import shares
+from tasks.tokens.mixture import check_named, shares
 from tasks.tokens.packed import PackedLoader
 from tasks.tokens.packing import Plan
 from tasks.tokens.sample import Candidates, choose, cut
@@ -265,6 +265,13 @@ def test_repeats_are_bounded_and_groups_without_text_are_named() -> None:
     assert [(s.name, s.repeats, s.share) for s in found] == [("en", 0.04, 0.5), ("zh", 4.0, 0.5)]
     with pytest.raises(TokensError, match=r"names ko, of which there is no text; by language there is: en"):
         shares({"en": 1000}, MixtureConfig(weights=("en=1", "ko=1")))
+
+
+def test_of_many_groups_those_with_most_text_are_named() -> None:
+    amounts = {f"site-{number}.example": 100 - number for number in range(50)}
+    config = MixtureConfig(by="domain", weights=("other.example=1", "*=1"))
+    with pytest.raises(TokensError, match=r"there is: site-0.*, site-19.example and 30 more\. Correct"):
+        check_named({**amounts, "*": 1}, config)
 
 
 @pytest.mark.parametrize("weights", [("en=1", "ko=1"), ("ko=1",), ("en=1", "zh=1", "*=1")])

@@ -8,6 +8,7 @@ another part each epoch.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from tasks.tokens.config import MixtureConfig
 from tasks.tokens.errors import TokensError
 
 REST = "*"
+NAMED = 20
+"""Groups that an error names at most, those with most text: domains are many."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,12 @@ def check_named(amounts: Mapping[str, int], config: MixtureConfig) -> None:
     """
     missing = sorted(name for name in config.by_group if not amounts.get(name))
     if missing:
-        there = ", ".join(sorted(name for name in amounts if amounts[name] and name != REST)) or "nothing"
+        there = [name for name, amount in Counter(amounts).most_common() if amount and name != REST]
+        more = f" and {len(there) - NAMED:,} more" if len(there) > NAMED else ""
         raise TokensError(
             f"tokenize.mixture.weights names {', '.join(missing)}, of which there is no text; by "
-            f"{config.by} there is: {there}. Correct the names, or add text"
+            f"{config.by} there is: {', '.join(there[:NAMED]) or 'nothing'}{more}. Correct the names, leave "
+            f"them out, or add text"
         )
 
 
