@@ -12,6 +12,7 @@ from flows.frozen import kept
 from flows.references import find_artifact
 from storage.artifacts import Artifact, Recipe
 from storage.errors import ArtifactMissingError
+from storage.registry import RegistryError
 from storage.store import Draft, open_store
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.errors import TrainingError
@@ -47,7 +48,7 @@ def starting_point(config: TrainConfig, tokenizer: Path | None) -> Artifact | No
     """
     if not config.init_from:
         return None
-    registered = find_artifact(config.init_from) if config.init_from.startswith("models:/") else None
+    registered = _registered(config.init_from) if config.init_from.startswith("models:/") else None
     folder = Path(config.init_from) if registered is None else open_store().open(registered) / MODEL
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise ArtifactMissingError(
@@ -61,6 +62,13 @@ def starting_point(config: TrainConfig, tokenizer: Path | None) -> Artifact | No
         )
     check_base(folder, tokenizer, config)
     return registered or _adopted(folder)
+
+
+def _registered(name: str) -> Artifact:
+    try:
+        return find_artifact(name)
+    except (ArtifactMissingError, RegistryError) as error:
+        raise type(error)(f"train.init_from: {error}") from error
 
 
 def _adopted(folder: Path) -> Artifact:

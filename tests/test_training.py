@@ -15,11 +15,12 @@ import torch
 from tasks.gpt import checkpoint as checkpoints
 from tasks.gpt import dial, metrics, pace, schedule
 from tasks.gpt.checkpoint import Saver
-from tasks.gpt.config import TrainConfig
+from tasks.gpt.config import GuardConfig, TrainConfig
 from tasks.gpt.device import Device
 from tasks.gpt.distributed import World
 from tasks.gpt.errors import TrainingError, TrainingHaltedError
 from tasks.gpt.estimate import count_parameters, flops_per_token, micro_batch
+from tasks.gpt.guard import way_out
 from tasks.gpt.metrics import MetricsWriter
 from tasks.gpt.model import GPT, GPTConfig
 from tasks.gpt.parts import Parts
@@ -190,7 +191,9 @@ def test_other_data_is_refused_on_resume(tmp_path: Path) -> None:
 def test_a_spike_stops_with_step_documents_and_checkpoint(tmp_path: Path) -> None:
     settings = config(steps=60, guard={"spike_nats": 2.0})
     bad = parts(tmp_path, settings, batches=Cyclic(poisoned=frozenset({50})))
-    with pytest.raises(TrainingHaltedError, match=r"step 51: .*document-50.* checkpoint is of step 49"):
+    with pytest.raises(
+        TrainingHaltedError, match=r"step 51: .*document-50.* checkpoint is of step 49; set .*action to"
+    ):
         Trainer(bad).run()
     assert checkpoints.steps_in(tmp_path / "checkpoints")[-1] == 49
 
@@ -248,6 +251,20 @@ def test_a_loss_that_is_no_number_is_never_saved(tmp_path: Path) -> None:
     with pytest.raises(TrainingHaltedError, match="step 6: loss nan"):
         trainer.run()
     assert checkpoints.steps_in(tmp_path / "checkpoints") == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("rule", "checkpoint", "advice"),
+    [
+        ({"action": "stop"}, 90, "set train.guard.action to rewind"),
+        ({"action": "rewind"}, None, "set train.guard.checkpoint_steps below its 100"),
+        ({"action": "rewind", "rewinds": 2}, 90, "set train.guard.rewinds above its 2"),
+    ],
+)
+def test_a_halt_says_which_setting_leads_past_it(
+    rule: dict[str, Any], checkpoint: int | None, advice: str
+) -> None:
+    assert way_out(GuardConfig(**rule), checkpoint).startswith(advice)
 
 
 class Unlearnable(Cyclic):

@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tasks.gpt.config import GuardConfig
+
 MEMORY = 0.95
 """Share of the running mean that stays from step to step: about the last twenty steps."""
 SETTLED = 20
@@ -39,3 +41,14 @@ class Guard:
     def restore(self, state: dict[str, Any]) -> None:
         """From a checkpoint; the threshold stays this run's own."""
         self.mean, self.seen = float(state["mean"]), int(state["seen"])
+
+
+def way_out(rule: GuardConfig, checkpoint: int | None) -> str:
+    """What to change where a run stops, as a clause; ``checkpoint`` is the step of the last good one."""
+    if rule.action == "stop":
+        first = "set train.guard.action to rewind, which goes on past that batch"
+    elif checkpoint is None:
+        first = f"set train.guard.checkpoint_steps below its {rule.checkpoint_steps}"
+    else:
+        first = f"set train.guard.rewinds above its {rule.rewinds}, which are used up"
+    return f"{first}, or the rates in train.optimizer lower"

@@ -28,7 +28,7 @@ from tasks.gpt.device import peak_memory, synchronise
 from tasks.gpt.distributed import accumulating, spread, whole
 from tasks.gpt.errors import TrainingError, TrainingHaltedError
 from tasks.gpt.estimate import flops_per_token
-from tasks.gpt.guard import Guard
+from tasks.gpt.guard import Guard, way_out
 from tasks.gpt.parts import Outcome, Parts, Position
 
 PACE_SECONDS = 1.0
@@ -146,6 +146,7 @@ class Trainer:
         text = f"step {step}: {complaint}; batch {batch} holds documents {names}; {where}"
         details = {"step": step, "batch": batch, "documents": documents, "checkpoint": last}
         if not going_back:
+            text = f"{text}; {way_out(rule, last)}"
             self._tell("halted", text=text, reason=complaint, **details)
             raise TrainingHaltedError(text)
         self._tell("note", text=f"{text}; going back to it and on after that batch", **details)
