@@ -52,10 +52,12 @@ def named_or_latest(reference: str, stage: str, name: str) -> Artifact:
     Raises ArtifactMissingError where there is none, or the reference is another stage's.
     """
     if reference:
-        found = find_artifact(reference)
-        if found.kind != stage:
+        kind = reference.partition("/")[0] if "/" in reference else ""
+        found = find_artifact(reference) if kind in ("", "models:", stage) else None
+        if found is None or found.kind != stage:
             raise ArtifactMissingError(
-                f"{reference} is an artifact of {found.kind}; wanted is one of {stage}."
+                f"{reference} is an artifact of {found.kind if found else kind}; wanted is one of {stage}, "
+                f"as {stage}/KEY, or nothing for that of the latest run of {name}"
             )
         return found
     store = open_store()

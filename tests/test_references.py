@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.references import find_artifact
+from flows.references import find_artifact, named_or_latest
 from storage.artifacts import Artifact, Recipe
 from storage.errors import ArtifactMissingError
 from storage.store import open_store
@@ -33,3 +33,10 @@ def test_what_may_mean_several_or_none_is_refused_with_what_there_is(made: list[
     assert f"pretrain/{made[-1].key}" in str(none.value)
     with pytest.raises(ArtifactMissingError, match=r"it has: pretrain/…$"):
         find_artifact("evaluate/1")
+
+
+def test_an_artifact_of_another_stage_is_refused_whether_it_is_there_or_not(made: list[Artifact]) -> None:
+    assert named_or_latest(f"pretrain/{made[0].key}", "pretrain", "m") == made[0]
+    for key in (made[0].key, "x"):
+        with pytest.raises(ArtifactMissingError, match="wanted is one of deduplicate, as deduplicate/KEY"):
+            named_or_latest(f"pretrain/{key}", "deduplicate", "m")
