@@ -11,6 +11,7 @@ from typing import Any
 
 from storage.artifacts import Artifact, digest_json
 from storage.store import Store, open_store
+from tasks.fetched import begin_fetch
 from tasks.fingerprint import canonical
 from tasks.stage import PartFailure, StageRun, stage
 from tasks.web.buckets import copy_object
@@ -29,7 +30,9 @@ FAILURES_LISTED = 1000
 @stage("fetch", summary="Crawl a site into WARC, or bring a remote file here", resumable=True)
 def fetch(run: StageRun, source: SourceRef, config: CrawlConfig, asked: str) -> dict[str, Any]:
     """Fetch one source. ``asked`` says as of when: it makes a later fetch another artifact."""
-    previous = latest_fetch(run.store, source)
+    if source.kind == "s3":  # another version of an object is another source
+        return _file(run, source, config, None)
+    previous = begin_fetch(run.store, source, run.key)
     earlier = run.open(previous) if previous else None
     if source.kind in ("crawl", "pydoc"):
         return _crawl(run, source, config, earlier)
@@ -103,13 +106,6 @@ def _known_version(earlier: Path | None) -> str:
     if earlier is None or not (earlier / VERSION).exists():
         return ""
     return str(json.loads((earlier / VERSION).read_text(encoding="utf-8"))["version"])
-
-
-def latest_fetch(store: Store, source: SourceRef) -> Artifact | None:
-    """The newest artifact of the same source, whenever and however it was fetched."""
-    wanted = canonical(source, "source")
-    found = [a for a in store.artifacts("fetch") if a.recipe.inputs.get("source") == wanted]
-    return found[-1] if found else None
 
 
 def asked_at(store: Store, source: SourceRef, config: CrawlConfig, now: datetime, *, keep: bool) -> str:

@@ -44,6 +44,8 @@ class StageRun:
     store: Store
     progress: Progress
     log: StageLog
+    key: str
+    """Under which the artifact will be found."""
 
     @property
     def path(self) -> Path:
@@ -278,7 +280,7 @@ class Stage(Generic[P]):
 
         def work(draft: Draft) -> dict[str, Any]:
             progress = Progress(self.name, label, sinks)
-            return self.function(StageRun(draft, store, progress, log), **arguments)  # type: ignore[call-arg]
+            return self.function(StageRun(draft, store, progress, log, recipe.key), **arguments)  # type: ignore[call-arg]
 
         try:
             artifact = store.make(

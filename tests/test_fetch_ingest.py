@@ -21,7 +21,8 @@ from storage.artifacts import Artifact
 from storage.documents import read_rows
 from storage.schemas import DOCUMENTS, REJECTS
 from storage.store import open_store
-from tasks.fetch import asked_at, fetch, latest_fetch, open_sources
+from tasks.fetch import asked_at, fetch, open_sources
+from tasks.fetched import latest_fetch
 from tasks.ingest import TooManyFailuresError, ingest
 from tasks.planning import Pending, Plan, planning
 from tasks.progress import Event, listening
