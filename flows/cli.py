@@ -203,7 +203,7 @@ def verify(
 def gc(
     apply: Annotated[bool, typer.Option("--apply", help="Delete; without it, only list.")] = False,
     keep_runs: Annotated[int, typer.Option(min=1, help="Latest runs of each model to keep.")] = 5,
-    grace_hours: Annotated[float, typer.Option(min=0, help="Younger artifacts are kept.")] = 24.0,
+    grace_hours: Annotated[float, typer.Option(min=0, help="What was used in so many hours is kept.")] = 24.0,
 ) -> None:
     """List (or delete) what no registered model and no recent run needs."""
     from flows.commands.upkeep import gc_command

@@ -41,7 +41,7 @@ def _corpora(store: Store, note: dict[str, Any]) -> Iterable[Artifact]:
     """The corpora that a run made or found, as far as the store has them."""
     for entry in note["entries"]:
         if entry["stage"] == "deduplicate" and "key" in entry:
-            corpus = store.find("deduplicate", entry["key"])
+            corpus = store.use("deduplicate", entry["key"])
             if corpus is not None:
                 yield corpus
 

@@ -78,7 +78,7 @@ class UpkeepConfig(StageConfig):
     grace_hours: float = Field(
         24.0,
         title="Grace",
-        description="Hours in which nothing new is deleted, 0 to 8,760.",
+        description="What was made or used in so many hours is kept, 0 to 8,760.",
         ge=0,
         le=8760,
     )

@@ -51,6 +51,7 @@ def named_or_latest(reference: str, stage: str, name: str) -> Artifact:
 
     Raises ArtifactMissingError where there is none, or the reference is another stage's.
     """
+    store = open_store()
     if reference:
         kind = reference.partition("/")[0] if "/" in reference else ""
         found = find_artifact(reference) if kind in ("", "models:", stage) else None
@@ -59,11 +60,11 @@ def named_or_latest(reference: str, stage: str, name: str) -> Artifact:
                 f"{reference} is an artifact of {found.kind if found else kind}; wanted is one of {stage}, "
                 f"as {stage}/KEY, or nothing for that of the latest run of {name}"
             )
+        store.use(found.kind, found.key)
         return found
-    store = open_store()
     for note in run_notes(store, name):
         for entry in _entries(note, stage):
-            if (artifact := store.find(stage, entry["key"])) is not None:
+            if (artifact := store.use(stage, entry["key"])) is not None:
                 return artifact
     raise ArtifactMissingError(
         f"no run of {name} has left an artifact of {stage} in the store {store.uri} yet; check the name, or "
@@ -86,7 +87,7 @@ def parent(artifact: Artifact, stage: str) -> Artifact:
     """
     store: Store = open_store()
     for reference in artifact.parents:
-        if reference.kind == stage and (found := store.find(stage, reference.key)) is not None:
+        if reference.kind == stage and (found := store.use(stage, reference.key)) is not None:
             return found
     raise ArtifactMissingError(
         f"the {stage} artifact behind {artifact.kind}/{artifact.key} is gone from the store {store.uri}: "

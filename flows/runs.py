@@ -12,6 +12,7 @@ from typing import Any
 from prefect.runtime import flow_run
 
 from storage.artifacts import Artifact, Recipe
+from storage.running import under_way
 from storage.store import Store, open_store
 from tasks.journal import Entry, Journal
 from tasks.settings import StageConfig
@@ -40,28 +41,27 @@ class Outcome:
 
 @contextmanager
 def remember(name: str, scope: str, config: StageConfig, journal: Journal) -> Iterator[None]:
-    """Write the run's note when the block ends, however it ends.
+    """Write the run's note when the block ends, however it ends; until then it is known to be under way.
 
     ``name`` is the model's, ``scope`` its lineage's (see :mod:`flows.frozen`).
     """
-    started = datetime.now(UTC)
-    state = "failed"
-    try:
-        yield
-        state = "completed"
-    finally:
-        place = f"runs/{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
-        note = {
-            "name": name,
-            "scope": scope,
-            "config": config.model_dump(mode="json"),
-            "started": started.isoformat(),
-            "ended": datetime.now(UTC).isoformat(),
-            "state": state,
-            "flow_run": str(flow_run.id or ""),
-            "entries": [entry.as_note() for entry in journal.entries],
-        }
-        open_store().write_note(place, note)
+    started, state = datetime.now(UTC), "failed"
+    with under_way(store := open_store()):
+        try:
+            yield
+            state = "completed"
+        finally:
+            note = {
+                "name": name,
+                "scope": scope,
+                "config": config.model_dump(mode="json"),
+                "started": started.isoformat(),
+                "ended": datetime.now(UTC).isoformat(),
+                "state": state,
+                "flow_run": str(flow_run.id or ""),
+                "entries": [entry.as_note() for entry in journal.entries],
+            }
+            store.write_note(f"runs/{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}", note)
 
 
 def run_notes(store: Store, name: str | None = None) -> Iterator[dict[str, Any]]:

@@ -1,17 +1,16 @@
-"""Mark and sweep of the store: roots are registered models, recent runs and what is frozen."""
+"""Mark and sweep of the store: roots are registered models, recent runs, what is frozen and what is used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 from flows.runs import run_notes
 from storage.artifacts import Artifact
-from storage.store import Store, open_store
-
-Place = tuple[str, str]
-"""An artifact's kind and key."""
+from storage.running import needed_since
+from storage.store import Place, Store, open_store
 
 
 @dataclass(frozen=True)
@@ -23,15 +22,18 @@ class Swept:
 
 
 def sweep(*, apply: bool, keep_runs: int, grace_hours: float) -> Swept:
-    """Find (and with ``apply`` delete) what nothing needs and is older than the grace period."""
-    store = open_store()
+    """Find (and with ``apply`` delete) what nothing needs and nobody used within the grace period.
+
+    Nor is anything deleted that was used since the oldest run that is under way began.
+    """
+    store, now = open_store(), datetime.now(UTC)
+    deadline = min(now - timedelta(hours=grace_hours), needed_since(store, now))
     present = {(a.kind, a.key): a for a in store.artifacts()}
-    needed = _reach(present, _roots(store, keep_runs))
-    deadline = datetime.now(UTC) - timedelta(hours=grace_hours)
-    gone = [a for place, a in present.items() if place not in needed and a.created < deadline]
+    in_use = [place for place, used in store.uses().items() if used >= deadline]
+    needed = _reach(present, chain(_roots(store, keep_runs), in_use))
+    gone = [a for place, a in present.items() if place not in needed]
     if apply:
-        for artifact in gone:
-            store.remove(artifact.kind, artifact.key)
+        gone = [a for a in gone if store.remove(a.kind, a.key, unless_used_since=deadline)]
     return Swept(gone, len(present) - len(gone))
 
 

@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from storage.artifacts import Artifact, Parent, Recipe
 from storage.errors import ArtifactMissingError, needing_room
 from storage.locks import exclusive, is_held
 from storage.manifests import damages, describe, is_whole, read_manifest, sync_folder, write_synced
-from storage.store import MANIFEST, Damage, Draft
+from storage.store import MANIFEST, Damage, Draft, Place
 
 NOTES = "notes"
 
@@ -45,6 +46,25 @@ class LocalStore:
         artifact = read_manifest(folder)
         return artifact if artifact is not None and is_whole(folder, artifact) else None
 
+    def use(self, kind: str, key: str) -> Artifact | None:
+        """As :meth:`find`; the manifest's file time says when. A deletion holds the same lock."""
+        if self.find(kind, key) is None:  # whoever makes it may hold the lock for days
+            return None
+        with exclusive(self._lock(self.folder(kind, key))):
+            return self._used(kind, key)
+
+    def _used(self, kind: str, key: str) -> Artifact | None:
+        if (artifact := self.find(kind, key)) is not None:
+            now = time.time_ns()
+            os.utime(self.folder(kind, key) / MANIFEST, ns=(now, now))
+        return artifact
+
+    def uses(self) -> dict[Place, datetime]:
+        """When each artifact was last used, by its manifest's file time."""
+        folders = [path.parent for path in self._manifests()]
+        used = {(folder.parent.name, folder.name): _last_use(folder) for folder in folders}
+        return {place: at for place, at in used.items() if at is not None}
+
     def open(self, artifact: Artifact) -> Path:
         """The artifact's own folder: nothing is copied; ArtifactMissingError where it is gone."""
         folder = self.folder(artifact.kind, artifact.key)
@@ -67,7 +87,7 @@ class LocalStore:
         """Do the work in KEY.partial under a kernel lock, then rename; a second writer adopts the first's."""
         folder = self.folder(recipe.stage, recipe.key)
         with exclusive(self._lock(folder), on_wait):
-            if (found := self.find(recipe.stage, recipe.key)) is not None:
+            if (found := self._used(recipe.stage, recipe.key)) is not None:
                 return found
             draft = self._draft(folder, resumable)
             started = time.monotonic()
@@ -112,20 +132,30 @@ class LocalStore:
 
     def artifacts(self, kind: str | None = None) -> Iterator[Artifact]:
         """All committed artifacts (of one kind), read from their manifests."""
-        pattern = f"{kind or '*'}/*/{MANIFEST}"
-        found = [read_manifest(path.parent) for path in self.root.glob(pattern) if path.parent.suffix == ""]
+        found = [read_manifest(path.parent) for path in self._manifests(kind)]
         yield from sorted((a for a in found if a is not None), key=lambda a: (a.created, a.kind, a.key))
+
+    def _manifests(self, kind: str | None = None) -> Iterator[Path]:
+        paths = self.root.glob(f"{kind or '*'}/*/{MANIFEST}")
+        return (path for path in paths if path.parent.suffix == "")
 
     def verify(self, artifact: Artifact) -> list[Damage]:
         """Hash every file again and tell of those that differ from the manifest."""
         return damages(self.folder(artifact.kind, artifact.key), artifact)
 
-    def remove(self, kind: str, key: str) -> None:
-        """Delete an artifact's folder, whole."""
+    def remove(self, kind: str, key: str, *, unless_used_since: datetime | None = None) -> bool:
+        """Delete an artifact's folder, whole; one that is in work, or was used since, is left."""
         folder = self.folder(kind, key)
-        with exclusive(self._lock(folder)), suppress(FileNotFoundError):
-            (folder / MANIFEST).unlink(missing_ok=True)
-            shutil.rmtree(folder)
+        if unless_used_since is not None and is_held(self._lock(folder)):
+            return False
+        with exclusive(self._lock(folder)):
+            used = _last_use(folder)
+            if unless_used_since is not None and used is not None and used >= unless_used_since:
+                return False
+            with suppress(FileNotFoundError):
+                (folder / MANIFEST).unlink(missing_ok=True)
+                shutil.rmtree(folder)
+        return True
 
     def partials(self) -> Iterator[Path]:
         """Folders of work that was cut off and that nobody is busy with."""
@@ -169,3 +199,10 @@ class LocalStore:
     def remove_note(self, name: str) -> None:
         """Delete a note; one that is not there is no error."""
         self._note(name).unlink(missing_ok=True)
+
+
+def _last_use(folder: Path) -> datetime | None:
+    try:
+        return datetime.fromtimestamp((folder / MANIFEST).stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return None

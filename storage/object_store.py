@@ -15,8 +15,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, NotFoundError
@@ -28,9 +29,14 @@ from storage.home import home, scratch
 from storage.local_store import NOTES
 from storage.locks import exclusive
 from storage.manifests import describe, hash_file, is_whole, part_files, read_manifest, write_synced
-from storage.store import MANIFEST, Damage, Draft
+from storage.store import MANIFEST, Damage, Draft, Place
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 CHUNK_BYTES = 8 * 2**20
+USED = "used"
+"""An empty object beside the manifest, written anew at each use."""
 
 
 class ObjectStore:
@@ -54,6 +60,26 @@ class ObjectStore:
         sizes = self._sizes(prefix)
         whole = all(sizes.get(f"{prefix}{part.name}") == part.bytes for part in artifact.parts)
         return artifact if whole else None
+
+    def use(self, kind: str, key: str) -> Artifact | None:
+        """As :meth:`find`, asked once more after an object beside the manifest was written that says when.
+
+        A deletion takes the manifest first and looks at that object then: one of the two sees the other.
+        """
+        if self._manifest(kind, key) is None:
+            return None
+        obstore.put(self._objects, f"{kind}/{key}/{USED}", b"")
+        return self.find(kind, key)
+
+    def uses(self) -> dict[Place, datetime]:
+        """When each artifact was last used, by the store's own clock."""
+        found: dict[Place, datetime] = {}
+        for meta in self._list():
+            kind, _, rest = meta["path"].partition("/")
+            key, _, name = rest.partition("/")
+            if name in (MANIFEST, USED):
+                found[kind, key] = max(meta["last_modified"], found.get((kind, key), meta["last_modified"]))
+        return found
 
     def open(self, artifact: Artifact) -> Path:
         """A local copy of the artifact, fetched on first use; ArtifactMissingError where parts are gone."""
@@ -88,7 +114,7 @@ class ObjectStore:
         """Work locally, upload under the attempt's own prefix, create the manifest last and exclusively."""
         partial = self._scratch / "partial" / recipe.stage / recipe.key
         with exclusive(partial.with_name(f"{partial.name}.lock"), on_wait):
-            if (found := self.find(recipe.stage, recipe.key)) is not None:
+            if (found := self.use(recipe.stage, recipe.key)) is not None:
                 return found
             if partial.exists() and not resumable:
                 shutil.rmtree(partial)
@@ -113,19 +139,23 @@ class ObjectStore:
         prefix = self._prefix(artifact)
         for part in artifact.parts:
             obstore.put(self._objects, f"{prefix}{part.name}", folder / part.name)
-        content = artifact.model_dump_json(indent=1).encode()
         place = f"{artifact.kind}/{artifact.key}/{MANIFEST}"
         for _ in range(2):
             try:
-                obstore.put(self._objects, place, content, mode="create")
+                self._commit(artifact)
             except AlreadyExistsError:
-                if (theirs := self.find(artifact.kind, artifact.key)) is not None:
-                    obstore.delete(self._objects, list(self._sizes(prefix)))
+                if (theirs := self.use(artifact.kind, artifact.key)) is not None:
+                    self._delete(list(self._sizes(prefix)))
                     return theirs
-                obstore.delete(self._objects, place)  # a manifest whose parts are gone
+                self._delete([place])  # a manifest whose parts are gone
             else:
                 return artifact
         raise ArtifactMissingError(f"{place} changes faster than it can be written; run again")
+
+    def _commit(self, artifact: Artifact) -> None:
+        """Write the manifest; raises AlreadyExistsError where there is one."""
+        content = artifact.model_dump_json(indent=1).encode()
+        obstore.put(self._objects, f"{artifact.kind}/{artifact.key}/{MANIFEST}", content, mode="create")
 
     def _prefix(self, artifact: Artifact) -> str:
         return artifact.uri.removeprefix(self.uri).strip("/") + "/"
@@ -152,15 +182,34 @@ class ObjectStore:
                 found.append(Damage(f"{self.uri}/{name}", "has other content than when it was committed"))
         return found
 
-    def remove(self, kind: str, key: str) -> None:
-        """Delete the manifest first, so that the artifact is gone, then its objects."""
-        prefix = f"{kind}/{key}/"
-        with suppress(NotFoundError, FileNotFoundError):
-            obstore.delete(self._objects, f"{prefix}{MANIFEST}")
-        names = list(self._sizes(prefix))
-        if names:
-            obstore.delete(self._objects, names)
+    def remove(self, kind: str, key: str, *, unless_used_since: datetime | None = None) -> bool:
+        """Delete the manifest first, so that the artifact is gone, then its own objects.
+
+        One that was used meanwhile gets its manifest back. An upload under the same key, of who makes it
+        anew, is left alone.
+        """
+        place, artifact = f"{kind}/{key}", self._manifest(kind, key)
+        if artifact is None or self._is_used(place, unless_used_since):
+            return artifact is None
+        self._delete([f"{place}/{MANIFEST}"])
+        if self._is_used(place, unless_used_since):
+            with suppress(AlreadyExistsError):
+                self._commit(artifact)
+            return False
+        self._delete([*self._sizes(self._prefix(artifact)), f"{place}/{USED}"])
         shutil.rmtree(self._scratch / "copies" / kind / key, ignore_errors=True)
+        return True
+
+    def _is_used(self, place: str, since: datetime | None) -> bool:
+        """Whether an artifact was committed or used since then; never since None."""
+        if since is None:
+            return False
+        for name in (MANIFEST, USED):
+            with suppress(NotFoundError, FileNotFoundError):
+                told = obstore.head(self._objects, f"{place}/{name}")["last_modified"]
+                if told >= since.replace(microsecond=0):  # S3 tells whole seconds
+                    return True
+        return False
 
     def read_note(self, name: str) -> dict[str, Any] | None:
         """A note's values, or None where there is no such note."""
@@ -186,8 +235,7 @@ class ObjectStore:
 
     def remove_note(self, name: str) -> None:
         """Delete a note; one that is not there is no error."""
-        with suppress(NotFoundError, FileNotFoundError):
-            obstore.delete(self._objects, f"{NOTES}/{name}.json")
+        self._delete([f"{NOTES}/{name}.json"])
 
     def _manifest(self, kind: str, key: str) -> Artifact | None:
         try:
@@ -197,8 +245,16 @@ class ObjectStore:
             return None
 
     def _sizes(self, prefix: str) -> dict[str, int]:
-        listing = obstore.list(self._objects, prefix=prefix or None)
-        return {meta["path"]: meta["size"] for batch in listing for meta in batch}
+        return {meta["path"]: meta["size"] for meta in self._list(prefix)}
+
+    def _list(self, prefix: str = "") -> Iterator[ObjectMeta]:
+        for batch in obstore.list(self._objects, prefix=prefix or None):
+            yield from batch
+
+    def _delete(self, names: list[str]) -> None:
+        """Delete objects; those that are not there are no error."""
+        with suppress(NotFoundError, FileNotFoundError):
+            obstore.delete(self._objects, names)
 
     def _download(self, artifact: Artifact, part: Part, folder: Path) -> None:
         target = folder / part.name

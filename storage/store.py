@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ from storage.home import store_uri
 MANIFEST = "manifest.json"
 RECORD = "prefect.json"
 """Prefect's result record, kept inside the artifact's folder so that both live and die together."""
+Place = tuple[str, str]
+"""An artifact's kind and key."""
 
 
 @dataclass
@@ -55,6 +58,12 @@ class Store(Protocol):
     def find(self, kind: str, key: str) -> Artifact | None:
         """The artifact, if it is committed and whole: every part there, with its size."""
 
+    def use(self, kind: str, key: str) -> Artifact | None:
+        """As :meth:`find`, for who goes on to rely on it: a sweep does not delete it after that."""
+
+    def uses(self) -> dict[Place, datetime]:
+        """When each artifact was last used, or committed where it never was."""
+
     def open(self, artifact: Artifact) -> Path:
         """A local folder with the artifact's files; raises ArtifactMissingError where they are gone."""
 
@@ -75,8 +84,11 @@ class Store(Protocol):
     def verify(self, artifact: Artifact) -> list[Damage]:
         """Hash every part again; the list is empty where all is as the manifest says."""
 
-    def remove(self, kind: str, key: str) -> None:
-        """Delete an artifact, the manifest first, so that no half of it can be found."""
+    def remove(self, kind: str, key: str, *, unless_used_since: datetime | None = None) -> bool:
+        """Delete an artifact, the manifest first, so that no half of it can be found.
+
+        Returns False, and leaves it, where it was used since then.
+        """
 
     def read_note(self, name: str) -> dict[str, Any] | None:
         """A small JSON document beside the artifacts (``runs/…``, ``refs/…``), or None."""

@@ -27,7 +27,7 @@ def latest_fetch(store: Store, source: SourceRef) -> Artifact | None:
     place = _place(canonical(source, "source"))
     if (note := _note(store, place)) is None and _index(store):
         note = _note(store, place)
-    found = (store.find(KIND, key) for key in (note or {}).get("keys", []))
+    found = (store.use(KIND, key) for key in (note or {}).get("keys", []))
     return next((artifact for artifact in found if artifact is not None), None)
 
 

@@ -300,7 +300,7 @@ class Stage(Generic[P]):
         """Ask the store, and make Prefect's record say the same."""
         recipe, store = self.recipe(**arguments), open_store()
         place = f"{recipe.stage}/{recipe.key}/{RECORD}"
-        artifact = store.find(recipe.stage, recipe.key)
+        artifact = store.use(recipe.stage, recipe.key)
         if artifact is None:
             with suppress(FileNotFoundError):
                 (store.records_root() / place).unlink()

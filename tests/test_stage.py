@@ -1,7 +1,9 @@
 """Stages under a real Prefect: Cached means that the store has it, whole; retries help only what they can."""
 
 import json
+import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from prefect import flow
 
 from storage.artifacts import Artifact
 from storage.errors import UnstableInputError
-from storage.store import RECORD, open_store
+from storage.store import MANIFEST, RECORD, open_store
 from tasks.journal import Journal, keeping
 from tasks.planning import Plan, planning
 from tasks.progress import Event, listening
@@ -72,6 +74,17 @@ def test_a_second_run_is_cached_everywhere() -> None:
     second, states = run([1, 2])
     assert second == first
     assert set(states.values()) == {"cached"}
+
+
+def test_a_cached_artifact_is_one_in_use_and_a_planned_one_is_not() -> None:
+    artifact, _ = run([8])
+    os.utime(open_store().open(artifact) / MANIFEST, (0, 0))
+    with planning(Plan(open_store(), {})):
+        total(double.map([8])[0])
+    assert open_store().uses()["total", artifact.key].year == 1970
+    begun = datetime.now(UTC)
+    run([8])
+    assert open_store().uses()["total", artifact.key] > begun
 
 
 def test_the_result_record_lives_in_the_artifacts_folder() -> None:
