@@ -134,19 +134,16 @@ def upkeep(config: UpkeepConfig) -> dict[str, float]:
             )
         log.info("every committed file is as its manifest says")
     swept = sweep(apply=config.delete, keep_runs=config.keep_runs, grace_hours=config.grace_hours)
-    megabytes = sum(artifact.bytes for artifact in swept.artifacts) / 1e6
     create_table_artifact(
-        [
-            {
-                "artifact": f"{a.kind}/{a.key}",
-                "MB": round(a.bytes / 1e6, 1),
-                "made": f"{a.created:%Y-%m-%d %H:%M}",
-            }
-            for a in swept.artifacts
-        ],
+        [dict(zip(("artifact", "MB", "made"), row, strict=True)) for row in swept.rows()],
         key="upkeep",
         description="Deleted." if config.delete else "Would be deleted: run again with Delete on.",
     )
-    log.info("%d artifacts, %.1f MB %s; %d kept", len(swept.artifacts), megabytes,
-             "deleted" if config.delete else "could be deleted", swept.kept)  # fmt: skip
-    return {"artifacts": len(swept.artifacts), "megabytes": megabytes, "kept": swept.kept}
+    done = "deleted" if config.delete else "could be deleted"
+    log.info("%d found, %.1f MB %s; %d kept", len(swept.rows()), swept.megabytes, done, swept.kept)
+    return {
+        "artifacts": len(swept.artifacts),
+        "cut_off_uploads": len(swept.leftovers),
+        "megabytes": swept.megabytes,
+        "kept": swept.kept,
+    }

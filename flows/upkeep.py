@@ -10,7 +10,7 @@ from itertools import chain
 from flows.runs import run_notes
 from storage.artifacts import Artifact
 from storage.running import needed_since
-from storage.store import Place, Store, open_store
+from storage.store import Leftover, Place, Store, open_store
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,23 @@ class Swept:
 
     artifacts: list[Artifact]
     kept: int
+    leftovers: list[Leftover]
+    """Of uploads that were cut off."""
+
+    @property
+    def megabytes(self) -> float:
+        """Size of what was found."""
+        return sum(size for _, size, _ in self._found()) / 1e6
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """What was found, its megabytes and when it was made, for people."""
+        return [(name, f"{size / 1e6:,.1f}", f"{at:%Y-%m-%d %H:%M}") for name, size, at in self._found()]
+
+    def _found(self) -> Iterator[tuple[str, int, datetime]]:
+        for artifact in self.artifacts:
+            yield f"{artifact.kind}/{artifact.key}", artifact.bytes, artifact.created
+        for left in self.leftovers:
+            yield f"{left.place} (an upload that was cut off)", left.bytes, left.latest
 
 
 def sweep(*, apply: bool, keep_runs: int, grace_hours: float) -> Swept:
@@ -32,9 +49,12 @@ def sweep(*, apply: bool, keep_runs: int, grace_hours: float) -> Swept:
     in_use = [place for place, used in store.uses().items() if used >= deadline]
     needed = _reach(present, chain(_roots(store, keep_runs), in_use))
     gone = [a for place, a in present.items() if place not in needed]
+    leftovers = store.leftovers(present.values(), deadline)
     if apply:
         gone = [a for a in gone if store.remove(a.kind, a.key, unless_used_since=deadline)]
-    return Swept(gone, len(present) - len(gone))
+        for leftover in leftovers:
+            store.discard(leftover)
+    return Swept(gone, len(present) - len(gone), leftovers)
 
 
 def _roots(store: Store, keep_runs: int) -> Iterator[Place]:

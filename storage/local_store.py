@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from storage.artifacts import Artifact, Parent, Recipe
 from storage.errors import ArtifactMissingError, needing_room
 from storage.locks import exclusive, is_held
 from storage.manifests import damages, describe, is_whole, read_manifest, sync_folder, write_synced
-from storage.store import MANIFEST, Damage, Draft, Place
+from storage.store import MANIFEST, Damage, Draft, Leftover, Place
 
 NOTES = "notes"
 
@@ -156,6 +156,13 @@ class LocalStore:
                 (folder / MANIFEST).unlink(missing_ok=True)
                 shutil.rmtree(folder)
         return True
+
+    def leftovers(self, committed: Iterable[Artifact], before: datetime) -> list[Leftover]:
+        """None: nothing is uploaded."""
+        return []
+
+    def discard(self, leftover: Leftover) -> None:
+        """Nothing to do."""
 
     def partials(self) -> Iterator[Path]:
         """Folders of work that was cut off and that nobody is busy with."""

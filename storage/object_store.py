@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,13 +25,14 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, NotFoundError
 from pydantic import ValidationError
 
-from storage.artifacts import Artifact, Parent, Part, Recipe
+from storage.artifacts import KEY_LENGTH, Artifact, Parent, Part, Recipe
 from storage.errors import ArtifactMissingError, needing_room
 from storage.home import home, scratch
 from storage.local_store import NOTES
 from storage.locks import exclusive
 from storage.manifests import describe, hash_file, is_whole, part_files, read_manifest, write_synced
-from storage.store import MANIFEST, Damage, Draft, Place
+from storage.store import MANIFEST, Damage, Draft, Leftover, Place
+from storage.unfinished_uploads import unfinished_uploads
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 8 * 2**20
 USED = "used"
 """An empty object beside the manifest, written anew at each use."""
+ATTEMPT = re.compile(rf"(?P<artifact>[^/]+/[0-9a-f]{{{KEY_LENGTH}}})/[0-9a-f]{{12}}/")
+"""How the objects of an attempt at uploading an artifact begin; nothing else is taken for one."""
 
 
 class ObjectStore:
@@ -210,6 +215,35 @@ class ObjectStore:
                 if told >= since.replace(microsecond=0):  # S3 tells whole seconds
                     return True
         return False
+
+    def leftovers(self, committed: Iterable[Artifact], before: datetime) -> list[Leftover]:
+        """Attempts at uploading that no manifest names, by their objects and the parts of unfinished ones.
+
+        Where a manifest is one that this version cannot read, all attempts under its key are left.
+        """
+        found = [(meta["path"], meta["size"], meta["last_modified"]) for meta in self._list()]
+        found += [(upload.path, upload.bytes, upload.begun) for upload in unfinished_uploads(self.uri)]
+        needed = {f"{artifact.kind}/{artifact.key}": self._prefix(artifact) for artifact in committed}
+        manifests = {path.removesuffix(f"/{MANIFEST}") for path, *_ in found if path.endswith(f"/{MANIFEST}")}
+        left: dict[str, Leftover] = {}
+        for path, size, added in found:
+            attempt = ATTEMPT.match(path)
+            if attempt is None or needed.get(attempt["artifact"]) == attempt[0]:
+                continue
+            if attempt["artifact"] in needed or attempt["artifact"] not in manifests:
+                former = left.get(attempt[0], Leftover(attempt[0].rstrip("/"), 0, added))
+                latest = max(former.latest, added)
+                left[attempt[0]] = replace(former, bytes=former.bytes + size, latest=latest)
+        return [leftover for leftover in left.values() if leftover.latest < before]
+
+    def discard(self, leftover: Leftover) -> None:
+        """Delete an attempt's objects and have S3 drop its unfinished ones."""
+        prefix = f"{leftover.place}/"
+        artifact = self._manifest(*leftover.place.split("/")[:2])
+        if artifact is None or self._prefix(artifact) != prefix:
+            for upload in unfinished_uploads(self.uri, prefix):
+                upload.abort()
+            self._delete(list(self._sizes(prefix)))
 
     def read_note(self, name: str) -> dict[str, Any] | None:
         """A note's values, or None where there is no such note."""

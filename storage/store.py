@@ -6,7 +6,7 @@ last: its existence means that the artifact is complete.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -45,6 +45,17 @@ class Damage:
 
     path: str
     problem: str
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What an upload that was cut off has left."""
+
+    place: str
+    """``kind/key/attempt``."""
+    bytes: int
+    latest: datetime
+    """When something was last added."""
 
 
 class Store(Protocol):
@@ -89,6 +100,15 @@ class Store(Protocol):
 
         Returns False, and leaves it, where it was used since then.
         """
+
+    def leftovers(self, committed: Iterable[Artifact], before: datetime) -> list[Leftover]:
+        """What uploads that were cut off have left, and nothing was added to since ``before``.
+
+        ``committed`` is every artifact of the store. Unfinished work that the next run goes on with is none.
+        """
+
+    def discard(self, leftover: Leftover) -> None:
+        """Delete what an upload left, unless an artifact has come to need it."""
 
     def read_note(self, name: str) -> dict[str, Any] | None:
         """A small JSON document beside the artifacts (``runs/…``, ``refs/…``), or None."""

@@ -1,7 +1,11 @@
 """The store on S3: the same promises as on a disk, without a rename."""
 
 import errno
+import subprocess
+import sys
+import time
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,8 @@ import pytest
 from storage.artifacts import Recipe
 from storage.errors import ArtifactMissingError, DiskFullError
 from storage.object_store import ObjectStore
-from storage.store import MANIFEST, Draft, open_store
+from storage.store import MANIFEST, Draft, Leftover, open_store
+from storage.unfinished_uploads import Unfinished, unfinished_uploads
 
 RECIPE = Recipe(stage="shout", code={"m": "1"}, inputs={"n": 1})
 
@@ -122,3 +127,61 @@ def test_notes_and_removal(store: ObjectStore) -> None:
     made = store.make(RECIPE, (), shout)
     store.remove("shout", made.key)
     assert store.find("shout", made.key) is None
+
+
+UPLOAD = """
+import sys
+from pathlib import Path
+import obstore
+from storage.store import open_store
+obstore.put(open_store(sys.argv[1])._objects, sys.argv[2], Path(sys.argv[3]))
+"""
+
+
+def cut_off(store: ObjectStore, name: str, file: Path) -> list[Unfinished]:
+    """Begin to upload a large file in another process, and kill that when S3 knows of the upload."""
+    file.write_bytes(bytes(100 * 2**20))
+    with subprocess.Popen([sys.executable, "-c", UPLOAD, store.uri, name, str(file)]) as upload:
+        while not (unfinished := list(unfinished_uploads(store.uri))) and upload.poll() is None:
+            time.sleep(0.02)
+        upload.kill()
+    return unfinished
+
+
+def test_what_a_cut_off_upload_left_is_found_and_deleted_and_no_artifact_is(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    other = Recipe(stage="shout", code={}, inputs={"n": 2})
+    artifacts = [store.make(RECIPE, (), shout), store.make(other, (), shout)]
+    attempt = f"shout/{RECIPE.key}/{'0' * 12}"
+    obstore.put(store._objects, f"{attempt}/nested/loud.txt", b"HELL")
+    obstore.put(store._objects, f"shout/{'1' * 32}/{'2' * 12}/log.txt", b"a key that was never committed")
+    obstore.put(store._objects, "shout/mine/theirs/log.txt", b"not of the store's making")
+    obstore.put(store._objects, f"shout/{'3' * 32}/{MANIFEST}", b'{"of": "a later version"}')
+    obstore.put(store._objects, f"shout/{'3' * 32}/{'4' * 12}/log.txt", b"of that version")
+    assert [u.path for u in cut_off(store, f"{attempt}/big.bin", tmp_path / "big")] == [f"{attempt}/big.bin"]
+    later = datetime.now(UTC) + timedelta(seconds=2)
+    assert store.leftovers(store.artifacts(), later - timedelta(hours=1)) == [], "may be in work yet"
+
+    left = store.leftovers(store.artifacts(), later)
+    assert sorted(leftover.place for leftover in left) == sorted([attempt, f"shout/{'1' * 32}/{'2' * 12}"])
+    for leftover in left:
+        store.discard(leftover)
+    assert store.leftovers(store.artifacts(), later) == []
+    assert list(unfinished_uploads(store.uri)) == []
+    assert [store.verify(artifact) for artifact in artifacts] == [[], []]
+    assert len(store._sizes("shout/mine/")) == len(store._sizes(f"shout/{'3' * 32}/{'4' * 12}/")) == 1
+
+
+def test_an_upload_that_was_committed_meanwhile_is_not_discarded(store: ObjectStore) -> None:
+    made = store.make(RECIPE, (), shout)
+    store.discard(Leftover(store._prefix(made).rstrip("/"), 5, datetime.now(UTC)))
+    assert store.verify(made) == []
+
+
+def test_removing_leaves_the_upload_of_who_makes_it_anew(store: ObjectStore) -> None:
+    made = store.make(RECIPE, (), shout)
+    anew = f"shout/{RECIPE.key}/{'0' * 12}/nested/loud.txt"
+    obstore.put(store._objects, anew, b"HELLO")
+    assert store.remove("shout", made.key)
+    assert list(store._sizes(f"shout/{RECIPE.key}/")) == [anew]

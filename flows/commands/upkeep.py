@@ -16,14 +16,12 @@ def gc_command(console: Console, apply: bool, keep_runs: int, grace_hours: float
     table = Table(show_edge=False, pad_edge=False)
     for name in ("artifact", "MB", "made"):
         table.add_column(name)
-    for artifact in swept.artifacts:
-        table.add_row(
-            f"{artifact.kind}/{artifact.key}",
-            f"{artifact.bytes / 1e6:,.1f}",
-            f"{artifact.created:%Y-%m-%d %H:%M}",
-        )
-    if swept.artifacts:
+    for row in swept.rows():
+        table.add_row(*row)
+    if table.rows:
         console.print(table)
     verb = "Deleted" if apply else "Would delete (add --apply)"
-    size = sum(artifact.bytes for artifact in swept.artifacts) / 1e6
-    console.print(f"{verb}: {len(swept.artifacts)} artifacts, {size:,.1f} MB; kept {swept.kept}.")
+    uploads = f", {len(swept.leftovers)} uploads that were cut off" if swept.leftovers else ""
+    console.print(
+        f"{verb}: {len(swept.artifacts)} artifacts{uploads}, {swept.megabytes:,.1f} MB; kept {swept.kept}."
+    )
