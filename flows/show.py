@@ -204,11 +204,14 @@ def lineage_tree(store: Store, root: Artifact) -> Tree:
     return grow(root)
 
 
-def fate_table(fates: Sequence[Fate]) -> Table:
-    """What each artifact says of a page or a domain, a row each; the address only where there are several."""
-    several = len({fate.url for fate in fates}) > 1
+def fate_table(fates: Sequence[Fate], *, goes_on: bool = False) -> Table:
+    """What each artifact says of a page or a domain, a row each; the address only where there are several.
+
+    One that ``goes_on`` is printed below another of several addresses, whose head it shares.
+    """
+    several = goes_on or len({fate.url for fate in fates}) > 1
     title = None if several else Text(fates[0].url, overflow="fold")
-    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False, show_header=not goes_on)
     for name in ("stage", "page", "outcome", "because") if several else ("stage", "outcome", "because"):
         table.add_column(name, overflow="fold")
     for fate in fates:
@@ -216,15 +219,19 @@ def fate_table(fates: Sequence[Fate]) -> Table:
     return table
 
 
-def fate_counts(fates: Sequence[Fate]) -> str:
+def fate_counts(fates: Iterable[Fate]) -> str:
     """A line a stage: how many documents it kept and dropped, and how many tokens are trained on."""
+    counts: dict[str, Counter[str]] = {}
+    tokens: Counter[str] = Counter()
+    for fate in fates:
+        counts.setdefault(fate.stage, Counter())[outcome := _outcome(fate)] += 1
+        if outcome == TRAINED:
+            tokens[fate.stage] += fate.tokens or 0
     lines = []
-    for stage in dict.fromkeys(fate.stage for fate in fates):
-        own = [fate for fate in fates if fate.stage == stage]
-        counts = Counter(_outcome(fate) for fate in own)
-        told = [f"{count:,} {outcome}" for outcome, count in counts.items()]
-        if tokens := sum(fate.tokens or 0 for fate in own if _outcome(fate) == TRAINED):
-            told.append(f"{tokens:,} tokens")
+    for stage, own in counts.items():
+        told = [f"{count:,} {outcome}" for outcome, count in own.items()]
+        if tokens[stage]:
+            told.append(f"{tokens[stage]:,} tokens")
         lines.append(f"{stage}: {', '.join(told)}")
     return "\n".join(lines)
 

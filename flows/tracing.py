@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +25,8 @@ from storage.store import Store
 from tasks.web.takedown import spellings
 
 Column = Literal["url", "domain"]
-MOST_ROWS = 100_000
+BATCH = 10_000
+"""Rows after which the documents that they repeat are looked up together."""
 MOST_LIKE = 5
 """So many addresses are offered to who typed a part of one."""
 REPEATED = ("deduplicate", "hold_out")
@@ -60,14 +63,18 @@ class Fate:
 
 
 def fates(store: Store, artifacts: Iterable[Artifact], column: Column, value: str) -> Iterator[Fate]:
-    """What each artifact says of a page, or of a host and those below it: kept, dropped, in tokens."""
+    """What each artifact says of a page, or of a host and those below it: kept, dropped, in tokens.
+
+    Some thousands of a host's documents are in memory at once, however many it has.
+    """
     artifacts = list(artifacts)
     with duckdb.connect() as connection:
-        found = list(_fates(connection, store, artifacts, column, value))
-        repeated = {fate.detail for fate in found if _DOC_ID.fullmatch(fate.detail)}
-        urls = _urls(connection, store, artifacts, repeated) if repeated else {}
-    for fate in found:
-        yield replace(fate, repeats=urls.get(fate.detail, ""))
+        found = _fates(connection, store, artifacts, column, value)
+        while batch := list(islice(found, BATCH)):
+            repeated = {fate.detail for fate in batch if _DOC_ID.fullmatch(fate.detail)}
+            urls = _urls(connection.cursor(), store, artifacts, repeated) if repeated else {}
+            for fate in batch:
+                yield replace(fate, repeats=urls[fate.detail]) if fate.detail in urls else fate
 
 
 def _fates(
@@ -100,7 +107,7 @@ def _urls(
     ]
     if not files:
         return {}
-    query = "SELECT doc_id, url FROM read_parquet($files) WHERE list_contains($doc_ids, doc_id)"
+    query = "SELECT doc_id, url FROM read_parquet($files) WHERE doc_id IN (SELECT unnest($doc_ids))"
     rows = connection.execute(query, {"files": files, "doc_ids": sorted(doc_ids)}).fetchall()
     return {str(doc_id): str(url) for doc_id, url in rows}
 
@@ -149,8 +156,8 @@ def _in_parquet(
         query = (
             f"SELECT filename, {', '.join(wanted)} FROM read_parquet($files, filename = true) WHERE {meant}"
         )
-        asked = {"files": files, **values}
-        for name, *row in connection.execute(f"{query} LIMIT {MOST_ROWS}", asked).fetchall():
+        result = connection.execute(query, {"files": files, **values})
+        for name, *row in chain.from_iterable(iter(partial(result.fetchmany, BATCH), [])):
             fields = {key: item for key, item in zip(wanted, row, strict=True) if item is not None}
             stage, part = fields.pop("stage", artifact.kind), str(Path(name).relative_to(folder))
             yield Fate(stage=stage, artifact=_place(artifact), outcome=outcome, part=part, **fields)  # type: ignore[arg-type]
@@ -170,7 +177,7 @@ def _in_shard(artifact: Artifact, folder: Path, name: str, column: Column, value
         table = pa.ipc.open_stream(source).read_all()
         if not {"doc_id", "url", "input_ids"} <= set(table.column_names):
             return
-        for chunk in table.to_batches():
+        for chunk in table.to_batches(max_chunksize=BATCH):
             yield from _in_batch(artifact, name, chunk, column, value)
 
 
@@ -184,15 +191,17 @@ def _in_batch(
         host = rf"([^/?#@:]*\.)?({'|'.join(map(_quoted, spellings(value)))})"
         pattern = rf"^[a-z][\w+.-]*://([^/@]*@)?{host}(:\d+)?([/?#]|$)"
         mask = pc.match_substring_regex(urls, pattern, ignore_case=True)
+    rows = pc.indices_nonzero(mask)
     offsets = batch.column("input_ids").offsets
-    for row in pc.indices_nonzero(mask).to_pylist()[:MOST_ROWS]:
-        first, end = offsets[row].as_py(), offsets[row + 1].as_py()
+    columns = (batch.column("doc_id").take(rows), urls.take(rows))
+    places = (offsets.take(rows), offsets.take(pc.add(rows, 1)))
+    for doc_id, url, first, end in zip(*(column.to_pylist() for column in (*columns, *places)), strict=True):
         yield Fate(
             stage=artifact.kind,
             artifact=_place(artifact),
             outcome="tokens",
-            doc_id=batch.column("doc_id")[row].as_py(),
-            url=urls[row].as_py(),
+            doc_id=doc_id,
+            url=url,
             tokens=end - first,
             position=first,
             part=name,

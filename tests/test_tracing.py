@@ -1,18 +1,26 @@
 """What became of a page is told by what it repeats and where it went, from the artifacts alone."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from flows import tracing
+from flows.cli import app
+from flows.commands import tracing as commands
 from flows.show import fate_counts, fate_table
 from flows.tracing import Fate, fates
 from storage.artifacts import Artifact, Recipe
 from storage.documents import PartWriter
 from storage.schemas import DOCUMENTS, REJECTS
 from storage.store import Draft, open_store
+from storage.token_shards import write_shard
 from tasks.hold_out import EXCLUDED
 
 ALPHA, BETA, GAMMA = (f"https://{name}.example/a-page" for name in ("alpha", "beta", "gamma"))
@@ -107,3 +115,61 @@ def test_addresses_and_details_are_shown_as_they_are(home: Path) -> None:
         f"clean │ {odd} │ dropped │ some.rule; see there",
         f"clean │ {BETA} │ dropped │ [b]; see there",
     ]
+
+
+def shards(urls: list[str]) -> Artifact:
+    """Tokens of these pages in one shard: a page of n letters has n of them."""
+
+    def work(draft: Draft) -> dict[str, Any]:
+        offsets = np.cumsum([0, *map(len, urls)])
+        write_shard(
+            draft.path / "shard-00000.arrow",
+            doc_ids=[row(url)["doc_id"] for url in urls],
+            urls=urls,
+            source_sha256=[bytes(32)] * len(urls),
+            ids=np.zeros(offsets[-1], np.uint16),
+            offsets=offsets,
+            tokenizer="t",
+            eos=0,
+            vocab_size=300,
+        )
+        return {}
+
+    return open_store().make(Recipe(stage="tokenize", code={}, inputs={}), (), work)
+
+
+def test_a_domain_is_told_as_it_is_read_and_all_of_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = [ALPHA, "https://other.test/", *(f"https://{i}.example/{'x' * i}" for i in range(7))]
+    artifacts = [*corpus(), shards(pages)]
+    at_once = list(fates(open_store(), artifacts, "domain", "example"))
+    monkeypatch.setattr(tracing, "BATCH", 2)
+    assert list(fates(open_store(), artifacts, "domain", "example")) == at_once
+    tokens = [fate for fate in at_once if fate.outcome == "tokens"]
+    assert [fate.url for fate in tokens] == [page for page in pages if page != "https://other.test/"]
+    starts = [sum(map(len, pages[: pages.index(fate.url)])) for fate in tokens]
+    assert [fate.position for fate in tokens] == starts
+
+    open_store().remove("tokenize", artifacts[-1].key)
+    began = fates(open_store(), artifacts, "domain", "example")
+    assert [next(began), next(began)] == at_once[:2], "nothing of what comes later was read yet"
+
+
+def test_a_long_table_has_one_head_and_its_json_is_one_array(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = made("clean", part=(DOCUMENTS, [row(f"https://a.example/{i}") for i in range(5)]))
+    monkeypatch.setattr(commands, "ROWS", 2)
+    monkeypatch.setattr(tracing, "BATCH", 2)
+
+    def asked(*arguments: str) -> str:
+        command = ["lineage", f"clean/{page.key}", "--domain", *arguments]
+        return CliRunner().invoke(app, command, catch_exceptions=False).output
+
+    lines = [" ".join(line.split()) for line in asked("example").splitlines()]
+    assert lines[0].split(" ┃ ") == ["stage", "page", "outcome", "because"]
+    assert [line.split(" │ ")[1] for line in lines[2:-1]] == [f"https://a.example/{i}" for i in range(5)]
+    assert lines[-1] == "clean: 5 kept"
+    told = json.loads(asked("example", "--json"))
+    assert [fate["url"] for fate in told] == [f"https://a.example/{i}" for i in range(5)]
+    assert json.loads(asked("nowhere.test", "--json")) == []
+    assert asked("nowhere.test").startswith("No artifact knows nowhere.test")

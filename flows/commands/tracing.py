@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from textwrap import indent
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +23,9 @@ BEFORE = (
     "An earlier run's text had it: only the tokenizer and the choice of held-out documents, which a lineage "
     "keeps, come from there. A new `lineage` in the configuration makes both anew."
 )
+
+ROWS = 1000
+"""Rows of a domain's table whose columns are laid out together."""
 
 
 def lineage_command(console: Console, model: str, *, url: str, domain: str, as_json: bool) -> None:
@@ -39,16 +45,15 @@ def lineage_command(console: Console, model: str, *, url: str, domain: str, as_j
         return
     column, value = ("url", url) if url else ("domain", rule("domain", domain).removeprefix("domain "))
     own = _by_age(ancestors(store, [artifact], past_frozen=False))
-    found = list(fates(store, own, column, value))  # type: ignore[arg-type]
+    found = fates(store, own, column, value)  # type: ignore[arg-type]
     if as_json:
-        console.print_json(_json(found))
+        _print_json(console, found)
         return
-    if found:
-        console.print(show.fate_table(found))
-    else:
+    counts = show.fate_counts(_printed(console, found))
+    if not counts:
         say_unknown(console, store, own, value, is_url=bool(url))
-    if domain:
-        console.print(show.fate_counts(found), soft_wrap=True, highlight=False)
+    elif domain:
+        console.print(counts, soft_wrap=True, highlight=False)
     mine = {(a.kind, a.key) for a in own}
     earlier = [a for a in ancestors(store, [artifact]) if (a.kind, a.key) not in mine]
     if any(fate.outcome == "present" for fate in fates(store, earlier, column, value)):  # type: ignore[arg-type]
@@ -64,7 +69,7 @@ def why_command(console: Console, url: str, name: str, *, as_json: bool) -> None
         raise ArtifactMissingError(f"no run of {name or 'any model'} is in the store {store.uri} yet")
     found = list(fates(store, artifacts, "url", url))
     if as_json:
-        console.print_json(_json(found))
+        _print_json(console, found)
     elif found:
         console.print(show.fate_table(found))
     else:
@@ -108,8 +113,23 @@ def _say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _json(found: list[Fate]) -> str:
-    return json.dumps([fate.as_dict() for fate in found])
+def _printed(console: Console, found: Iterator[Fate]) -> Iterator[Fate]:
+    """The fates as they come, each batch of them printed: a domain may have more than memory holds."""
+    goes_on = False
+    while batch := list(islice(found, ROWS)):
+        console.print(show.fate_table(batch, goes_on=goes_on))
+        goes_on = True
+        yield from batch
+
+
+def _print_json(console: Console, found: Iterable[Fate]) -> None:
+    """A JSON array of fates, written as they come."""
+    before = "["
+    for fate in found:
+        item = indent(json.dumps(fate.as_dict(), indent=2, ensure_ascii=False), "  ")
+        console.out(f"{before}\n{item}", end="", highlight=False)
+        before = ","
+    console.out("[]" if before == "[" else "\n]", highlight=False)
 
 
 def _tree(store: Store, artifact: Artifact) -> dict[str, Any]:
