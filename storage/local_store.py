@@ -19,7 +19,7 @@ from typing import Any
 from storage.artifacts import Artifact, Parent, Recipe
 from storage.errors import ArtifactMissingError, needing_room
 from storage.locks import exclusive, is_held
-from storage.manifests import damages, describe, is_whole, read_manifest, sync_folder, write_synced
+from storage.manifests import damages, is_whole, made_in, read_manifest, sync_folder, write_synced
 from storage.store import MANIFEST, Damage, Draft, Leftover, Place
 
 NOTES = "notes"
@@ -89,41 +89,17 @@ class LocalStore:
         with exclusive(self._lock(folder), on_wait):
             if (found := self._used(recipe.stage, recipe.key)) is not None:
                 return found
-            draft = self._draft(folder, resumable)
-            started = time.monotonic()
-            try:
-                with needing_room(self.root, f"making {recipe.stage}"):
-                    stats = work(draft)
-                    artifact = describe(
-                        draft, recipe, parents, stats, str(folder), time.monotonic() - started
-                    )
-                    self._commit(draft.path, folder, artifact)
-            except BaseException:
-                self._give_up(draft, resumable)
-                raise
-            return artifact
+            partial = folder.with_name(f"{folder.name}.partial")
+            made = made_in(partial, recipe, parents, work, str(folder), resumable=resumable)
+            self._commit(partial, folder)
+            return made
 
     @staticmethod
     def _lock(folder: Path) -> Path:
         return folder.with_name(f"{folder.name}.lock")
 
-    def _draft(self, folder: Path, resumable: bool) -> Draft:
-        partial = folder.with_name(f"{folder.name}.partial")
-        if partial.exists() and not resumable:
-            shutil.rmtree(partial)
-        resumed = partial.exists()
-        partial.mkdir(parents=True, exist_ok=True)
-        (partial / MANIFEST).unlink(missing_ok=True)
-        return Draft(path=partial, resumed=resumed)
-
     @staticmethod
-    def _give_up(draft: Draft, resumable: bool) -> None:
-        if not resumable:
-            shutil.rmtree(draft.path, ignore_errors=True)
-
-    @staticmethod
-    def _commit(partial: Path, folder: Path, artifact: Artifact) -> None:
-        write_synced(partial / MANIFEST, artifact.model_dump_json(indent=1).encode())
+    def _commit(partial: Path, folder: Path) -> None:
         if folder.exists():  # not whole, or it would have been adopted
             (folder / MANIFEST).unlink(missing_ok=True)
             shutil.rmtree(folder)

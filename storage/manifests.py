@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from storage.artifacts import Artifact, Parent, Part, Recipe, content_digest
+from storage.errors import needing_room
 from storage.libraries import library_versions
 from storage.store import MANIFEST, RECORD, Damage, Draft
 
@@ -44,6 +46,39 @@ def hash_file(path: Path, *, sync: bool = False) -> str:
         if sync:
             os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def made_in(
+    folder: Path,
+    recipe: Recipe,
+    parents: tuple[Parent, ...],
+    work: Callable[[Draft], dict[str, Any]],
+    uri: str,
+    *,
+    resumable: bool,
+) -> Artifact:
+    """What ``work`` leaves in a folder, hashed and with its manifest there: all that is left is to commit it.
+
+    What an earlier call made, and was cut off before it could commit it, is taken as it is. A failure empties
+    the folder, unless the work is ``resumable``; raises DiskFullError where no room is left.
+    """
+    if (made := read_manifest(folder)) is not None and is_whole(folder, made):
+        return made
+    if folder.exists() and not resumable:
+        shutil.rmtree(folder)
+    draft, started = Draft(path=folder, resumed=folder.exists()), time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    try:
+        with needing_room(folder, f"making {recipe.stage}"):
+            stats = work(draft)
+            made = describe(draft, recipe, parents, stats, uri, time.monotonic() - started)
+            write_synced(folder / MANIFEST, made.model_dump_json(indent=1).encode())
+    except BaseException:
+        if not resumable:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return made
 
 
 def describe(

@@ -12,7 +12,6 @@ import hashlib
 import json
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -30,7 +29,7 @@ from storage.errors import ArtifactMissingError, needing_room
 from storage.home import home, scratch
 from storage.local_store import NOTES
 from storage.locks import exclusive
-from storage.manifests import describe, hash_file, is_whole, part_files, read_manifest, write_synced
+from storage.manifests import hash_file, is_whole, made_in, part_files, read_manifest, write_synced
 from storage.store import MANIFEST, Damage, Draft, Leftover, Place
 from storage.unfinished_uploads import unfinished_uploads
 
@@ -116,26 +115,17 @@ class ObjectStore:
         resumable: bool = False,
         on_wait: Callable[[], None] = lambda: None,
     ) -> Artifact:
-        """Work locally, upload under the attempt's own prefix, create the manifest last and exclusively."""
+        """Work locally, upload under the attempt's own prefix, create the manifest last and exclusively.
+
+        What was made and could not be uploaded is kept, and uploaded by the next call.
+        """
         partial = self._scratch / "partial" / recipe.stage / recipe.key
         with exclusive(partial.with_name(f"{partial.name}.lock"), on_wait):
             if (found := self.use(recipe.stage, recipe.key)) is not None:
                 return found
-            if partial.exists() and not resumable:
-                shutil.rmtree(partial)
-            draft = Draft(path=partial, resumed=partial.exists())
-            partial.mkdir(parents=True, exist_ok=True)
-            started = time.monotonic()
             uri = f"{self.uri}/{recipe.stage}/{recipe.key}/{uuid.uuid4().hex[:12]}"
-            try:
-                with needing_room(partial, f"making {recipe.stage}"):
-                    stats = work(draft)
-                    made = describe(draft, recipe, parents, stats, uri, time.monotonic() - started)
-                artifact = self._publish(partial, made)
-            except BaseException:
-                if not resumable:
-                    shutil.rmtree(partial, ignore_errors=True)
-                raise
+            made = made_in(partial, recipe, parents, work, uri, resumable=resumable)
+            artifact = self._publish(partial, made)
             shutil.rmtree(partial)
             return artifact
 

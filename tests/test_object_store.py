@@ -27,6 +27,10 @@ def shout(draft: Draft) -> dict[str, Any]:
     return {"words": 1}
 
 
+def unreachable(*_: object, **__: object) -> None:
+    raise ConnectionError("nothing answers")
+
+
 @pytest.fixture
 def store(s3: str, home: Path) -> ObjectStore:
     opened = open_store(f"{s3}/{uuid.uuid4().hex}")
@@ -57,6 +61,39 @@ def test_the_second_maker_adopts_the_first_ones_artifact(store: ObjectStore, hom
     assert made.stats == {"words": 1}
     assert store.make(RECIPE, (), late) == made
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+def test_work_that_could_not_be_uploaded_is_uploaded_by_the_next_call(
+    store: ObjectStore, resumable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def train(draft: Draft) -> dict[str, Any]:
+        calls.append(1)
+        (draft.path / ".checkpoint").write_text("dropped when the work is done")
+        return shout(draft)
+
+    with monkeypatch.context() as outage:
+        outage.setattr(obstore, "put", unreachable)
+        with pytest.raises(ConnectionError):
+            store.make(RECIPE, (), train, resumable=resumable)
+    assert store.find("shout", RECIPE.key) is None
+    made = store.make(RECIPE, (), train, resumable=resumable)
+    assert (store.find("shout", RECIPE.key), store.verify(made), len(calls)) == (made, [], 1)
+    assert [path for path in (store._scratch / "partial").rglob("*") if path.is_file()] == []
+
+
+def test_work_that_lost_a_file_before_it_was_uploaded_is_done_again(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as outage:
+        outage.setattr(obstore, "put", unreachable)
+        with pytest.raises(ConnectionError):
+            store.make(RECIPE, (), shout)
+    [file] = (store._scratch / "partial").rglob("loud.txt")
+    file.unlink()
+    assert store.verify(store.make(RECIPE, (), shout)) == []
 
 
 @pytest.mark.parametrize("harm", ["part", "manifest"])

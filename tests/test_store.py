@@ -128,6 +128,31 @@ def test_a_resumable_stage_finds_its_files_again(store: LocalStore) -> None:
     assert list(store.partials()) == []
 
 
+@pytest.mark.parametrize("harm", [False, True])
+def test_work_that_was_cut_off_before_its_commit_is_taken_as_it_is_if_whole(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, harm: bool
+) -> None:
+    calls = []
+
+    def work(draft: Draft) -> dict[str, Any]:
+        calls.append(1)
+        return shout(draft)
+
+    def cut_off(*_: object) -> None:
+        raise InterruptedError
+
+    with monkeypatch.context() as kill:
+        kill.setattr(store, "_commit", cut_off)
+        with pytest.raises(InterruptedError):
+            store.make(recipe(n=1), (), work)
+    if harm:
+        [file] = store.root.rglob("loud.txt")
+        file.unlink()
+    made = store.make(recipe(n=1), (), work)
+    assert (store.verify(made), len(calls)) == ([], 2 if harm else 1)
+    assert list(store.partials()) == []
+
+
 def test_a_full_disk_says_what_to_do(store: LocalStore) -> None:
     def fill(_draft: Draft) -> dict[str, Any]:
         raise OSError(errno.ENOSPC, "No space left on device")
