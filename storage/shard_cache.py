@@ -20,7 +20,7 @@ from typing import Any
 import obstore
 from obstore.exceptions import NotFoundError
 
-from storage.errors import ArtifactDamagedError, ArtifactMissingError
+from storage.errors import ArtifactDamagedError, ArtifactMissingError, needing_room
 from storage.token_shards import (
     INDEX,
     Ids,
@@ -151,7 +151,7 @@ class ShardCache:
     def _download(self, info: ShardInfo) -> ShardView:
         place = self._place(info.name)
         try:
-            with place.open("wb") as file:
+            with needing_room(self.folder, f"bringing {info.name}"), place.open("wb") as file:
                 for chunk in obstore.get(self._objects, info.name).stream(min_chunk_size=CHUNK_BYTES):
                     file.write(chunk)
         except (NotFoundError, FileNotFoundError) as error:

@@ -1,5 +1,6 @@
 """Token shards on S3, read through a bounded folder: the same batches, few bytes, nothing damaged taken."""
 
+import errno
 import hashlib
 import uuid
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ import numpy as np
 import obstore
 import pytest
 
-from storage.errors import ArtifactDamagedError, ArtifactMissingError
+from storage.errors import ArtifactDamagedError, ArtifactMissingError, DiskFullError
 from storage.shard_cache import RemoteSet, ShardCache
 from storage.token_shards import INDEX, GroupInfo, TokenIndex, open_set, write_index, write_shard
 from tasks.tokens.loader import Loader, Stream
@@ -109,3 +110,19 @@ def test_a_damaged_or_missing_shard_is_said(cache: ShardCache, remote: str) -> N
     obstore.delete(objects, INDEX)
     with pytest.raises(ArtifactMissingError, match=r"has no tokens.json"):
         RemoteSet(cache)
+
+
+def test_a_full_disk_says_what_to_do_and_leaves_no_half_of_a_shard(
+    cache: ShardCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = cache.index().shards[0]
+
+    def overflow(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(obstore, "get", overflow)
+        with pytest.raises(DiskFullError, match="Free some space"):
+            cache.get(info)
+    assert (cache.held(), list(cache.folder.iterdir())) == (0, [])
+    assert cache.get(info).tokens == info.tokens
