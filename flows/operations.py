@@ -12,7 +12,8 @@ from pydantic import Field
 from flows import plain_failures
 from flows.announcements import announce
 from flows.upkeep import sweep
-from storage.registry import CHAMPION, Change, connect, promote, resolve, rollback, version_of
+from storage.champions import Change, promote, rollback
+from storage.registry import CHAMPION, connect, resolve, version_of
 from storage.store import open_store
 from tasks.settings import StageConfig
 

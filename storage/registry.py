@@ -1,30 +1,21 @@
 """The door to MLflow's runs, models and aliases.
 
-``@candidate`` is the newest version that is sound, ``@champion`` the one to use. A champion changes only by
-compare-and-set: whoever promotes says which champion was compared with, and is refused where another one
-has taken its place since. Within one machine a kernel lock makes that exact. Between machines that share a
-tracking server, which offers no such operation, a claim written to the registered model and read back
-before and after the change leaves a window of one request, and a change that falls into it is noticed and
-reported as lost.
-
-Each version remembers which champion it replaced, so that a rollback goes back version by version.
+``@candidate`` is the newest version that is sound, ``@champion`` the one to use (see
+:mod:`storage.champions`).
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
-from storage.home import home, tracking_uri, without_password
+from storage.home import tracking_uri, without_password
 from storage.locks import exclusive
 from storage.manifests import write_synced
 from storage.mlflow_database import SQLITE, make_database
@@ -35,9 +26,6 @@ if TYPE_CHECKING:
 
 CHAMPION, CANDIDATE = "champion", "candidate"
 TAG = "modelmill."
-CLAIM, HISTORY = TAG + "champion_claim", TAG + "champion_history"
-REPLACED = TAG + "replaced"
-HISTORY_KEPT = 12
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's codes for a model, version, alias or run that is not there."""
 QUIET = {
@@ -51,24 +39,6 @@ QUIET = {
 
 class RegistryError(StorageError):
     """Something that MLflow's registry does not have or cannot do: what, where and the mend."""
-
-
-class ChampionChangedError(RegistryError):
-    """Another version became champion since the comparison that a promotion rests on."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """A champion's change, as it is recorded."""
-
-    name: str
-    version: str
-    replaced: str
-    """The former champion's version, empty where there was none."""
-    action: str
-    """``promote`` or ``rollback``."""
-    reason: str
-    at: str
 
 
 def connect(uri: str = "") -> MlflowClient:
@@ -187,10 +157,10 @@ def _resolved(client: MlflowClient, model: str) -> Any:
         if error.error_code not in MISSING:
             raise
         missing = f"models:/{name}{separator}{which}"
-        raise RegistryError(f"{missing} is not in the registry {_contents(client, name)}") from error
+        raise RegistryError(f"{missing} is not in the registry {contents(client, name)}") from error
 
 
-def _contents(client: MlflowClient, name: str) -> str:
+def contents(client: MlflowClient, name: str) -> str:
     """The registry, with what it has of a model, else its models."""
     known = [f"models:/{m.name}" for m in client.search_registered_models()]
     versions = client.search_model_versions(f"name = '{name}'") if f"models:/{name}" in known else []
@@ -203,95 +173,6 @@ def _split(model: str) -> tuple[str, str, str]:
     if "@" in rest:
         return rest.rpartition("@")
     return rest.rpartition("/") if "/" in rest else (rest, "@", CHAMPION)
-
-
-@contextmanager
-def champion_lock(name: str) -> Iterator[None]:
-    """Held while a champion is changed; dies with its process."""
-    with exclusive(home() / "locks" / f"champion-{name}.lock"):
-        yield
-
-
-def promote(client: MlflowClient, name: str, version: str, *, expected: str, reason: str) -> Change:
-    """Make a version champion if the champion still is ``expected`` (a version, or empty for none).
-
-    Raises ChampionChangedError where another one is champion by now, RegistryError where there is no such
-    version or it is champion already.
-    """
-    version = str(resolve(client, f"models:/{name}/{version}").version)
-    return _change(client, name, version, expected=expected, action="promote", reason=reason)
-
-
-def rollback(client: MlflowClient, name: str, *, reason: str) -> Change:
-    """Make the former champion champion again: the version that the present one replaced.
-
-    Raises RegistryError where there is no champion, or none before it.
-    """
-    present = version_of(client, name, CHAMPION)
-    if present is None:
-        has = _contents(client, name)
-        raise RegistryError(f"models:/{name} has no champion to roll back from in the registry {has}")
-    former = present.tags.get(REPLACED, "")
-    if not former:
-        raise RegistryError(
-            f"models:/{name}/{present.version} is the first champion: there is none before it"
-        )
-    return _change(client, name, former, expected=str(present.version), action="rollback", reason=reason)
-
-
-def _change(
-    client: MlflowClient, name: str, version: str, *, expected: str, action: str, reason: str
-) -> Change:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    change = Change(name, version, expected, action, reason, now)
-    with champion_lock(name), answering(client.tracking_uri):
-        _expect(client, name, expected)
-        if version == expected:  # it would become its own predecessor, and no rollback could leave it
-            raise RegistryError(f"models:/{name}/{version} is champion already: nothing was changed")
-        claim = f"{version} {uuid.uuid4().hex}"
-        client.set_registered_model_tag(name, CLAIM, claim)
-        _expect(client, name, expected)
-        _expect_claim(client, name, claim)
-        if action == "promote":  # before the alias: whoever is cut off here has left the way back
-            client.set_model_version_tag(name, version, REPLACED, expected)
-        client.set_registered_model_alias(name, CHAMPION, version)
-        _expect_claim(client, name, claim)
-        _record(client, change)
-    return change
-
-
-def _expect(client: MlflowClient, name: str, expected: str) -> None:
-    present = version_of(client, name, CHAMPION)
-    found = str(present.version) if present is not None else ""
-    if found != expected:
-        raise ChampionChangedError(
-            f"models:/{name}: the champion is {found or 'none'}, not {expected or 'none'} as compared with; "
-            f"compare with the present one"
-        )
-
-
-def _expect_claim(client: MlflowClient, name: str, claim: str) -> None:
-    if client.get_registered_model(name).tags.get(CLAIM) != claim:
-        raise ChampionChangedError(
-            f"models:/{name}: another process changed the champion at the same moment; look at both versions"
-        )
-
-
-def _record(client: MlflowClient, change: Change) -> None:
-    """Keep the last changes on the registered model, and when and why this one was on its version."""
-    entry = {"action": change.action, "version": change.version, "replaced": change.replaced, "at": change.at}
-    kept = [*history(client, change.name), {**entry, "reason": change.reason[:160]}][-HISTORY_KEPT:]
-    client.set_registered_model_tag(change.name, HISTORY, json.dumps(kept, ensure_ascii=False))
-    done, why = "promoted" if change.action == "promote" else "restored", change.reason[:500]
-    client.set_model_version_tag(change.name, change.version, TAG + done, f"{change.at} {why}")
-    if change.action == "rollback":
-        client.set_model_version_tag(change.name, change.replaced, f"{TAG}rolled_back", why)
-
-
-def history(client: MlflowClient, name: str) -> list[dict[str, str]]:
-    """The champion's last changes, oldest first: action, version, replaced, at, reason."""
-    kept: list[dict[str, str]] = json.loads(client.get_registered_model(name).tags.get(HISTORY, "[]"))
-    return kept
 
 
 def version_artifact(model: str) -> tuple[str, str]:

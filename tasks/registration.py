@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from storage import model_log, registry
+from storage import champions, model_log, registry
 from storage.artifacts import Artifact
 from storage.errors import ArtifactMissingError
 from storage.home import EMBEDDED, without_password
@@ -209,18 +209,18 @@ class Case:
             verdict = self._judge(rival)
             try:
                 aliases = self._apply(version, verdict, "" if champion is None else str(champion.version))
-            except registry.ChampionChangedError as error:
+            except champions.ChampionChangedError as error:
                 self.run.log.info("%s", error)
                 continue
             return verdict, aliases, str(rival.version) if verdict.comparison and rival else ""
-        raise registry.ChampionChangedError(
+        raise champions.ChampionChangedError(
             f"models:/{self.name}: the champion changed {ATTEMPTS} times while version {version} was being "
             f"compared; run again"
         )
 
     def _replaced(self, champion: Any) -> Any | None:
         """The champion before this one, which an attempt that was cut off has replaced already."""
-        former = champion.tags.get(registry.REPLACED, "")
+        former = champion.tags.get(champions.REPLACED, "")
         found = self.client.search_model_versions(f"name = '{self.name}'") if former else []
         return next((version for version in found if str(version.version) == former), None)
 
@@ -236,7 +236,7 @@ class Case:
         self.client.set_registered_model_alias(self.name, registry.CANDIDATE, version)
         if verdict.decision == "promoted" and self.config.promote and champion != version:
             reason = verdict.reasons[0]
-            registry.promote(self.client, self.name, version, expected=champion, reason=reason)
+            champions.promote(self.client, self.name, version, expected=champion, reason=reason)
         present = registry.version_of(self.client, self.name, registry.CHAMPION)
         held = present is not None and str(present.version) == version
         return [registry.CANDIDATE, *([registry.CHAMPION] if held else [])]

@@ -17,7 +17,7 @@ from prefect import flow
 from registry_world import EVALUATION, LENIENT, World, world_in
 
 from flows.failures import explain_failure
-from storage import model_log, registry
+from storage import champions, model_log, registry
 from storage.artifacts import Artifact
 from storage.mlflow_outage import MlflowUnreachableError
 from tasks.evaluation import evaluate
@@ -118,7 +118,7 @@ def dying_after(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("place", "function"), [(model_log, "log_facts"), (registry, "promote")])
+@pytest.mark.parametrize(("place", "function"), [(model_log, "log_facts"), (champions, "promote")])
 def test_a_registration_goes_on_with_what_it_had_written_when_mlflow_is_back(
     world: World,
     models: list[tuple[Artifact, Artifact]],
@@ -143,7 +143,7 @@ def test_a_registration_goes_on_with_what_it_had_written_when_mlflow_is_back(
     assert len(client.get_metric_history(run.info.run_id, "bits_per_byte")) == 1
     runs = client.search_runs([run.info.experiment_id], f"params.name = '{name}'")
     assert [other.info.status for other in runs] == ["FINISHED"] * 2, "no run is left behind"
-    assert registry.rollback(client, name, reason="it was a test").version == "1"
+    assert champions.rollback(client, name, reason="it was a test").version == "1"
 
 
 def test_an_mlflow_that_stays_away_is_named_with_the_mend(

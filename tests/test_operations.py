@@ -17,8 +17,9 @@ from flows.operations import (
     upkeep,
 )
 from storage.artifacts import Artifact, Recipe
+from storage.champions import promote, rollback
 from storage.errors import ArtifactMissingError
-from storage.registry import CHAMPION, RegistryError, connect, promote, rollback, version_of
+from storage.registry import CHAMPION, RegistryError, connect, version_of
 from storage.store import Draft, open_store
 
 pytestmark = [

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from registry_world import LENIENT, World, world_in
 
-from storage import registered, registry
-from storage.registry import ChampionChangedError, RegistryError
+from storage import champions, registered, registry
+from storage.champions import ChampionChangedError
+from storage.registry import RegistryError
 from tasks.registration import register
 
 pytestmark = [
@@ -170,7 +171,7 @@ def test_two_that_finish_at_once_cannot_both_become_champion(gated: dict[str, di
 
     def finish(version: str) -> None:
         try:
-            registry.promote(registry.connect(), "gated", version, expected=present, reason="a race")
+            champions.promote(registry.connect(), "gated", version, expected=present, reason="a race")
             outcomes.append("champion")
         except ChampionChangedError:
             outcomes.append("refused")
@@ -181,19 +182,19 @@ def test_two_that_finish_at_once_cannot_both_become_champion(gated: dict[str, di
     for rival in rivals:
         rival.join()
     assert sorted(outcomes) == ["champion", "refused"]
-    assert registry.rollback(client, "gated", reason="it was a test").version == present
+    assert champions.rollback(client, "gated", reason="it was a test").version == present
 
 
 def test_rollback_goes_back_champion_by_champion_and_is_recorded(gated: dict[str, dict[str, Any]]) -> None:
     client = registry.connect()
-    change = registry.rollback(client, "gated", reason="it stutters")
+    change = champions.rollback(client, "gated", reason="it stutters")
     assert change.version == gated["strong"]["version"]
     assert change.replaced == gated["elsewhere"]["version"]
     assert registry.resolve(client, "models:/gated@champion").version == int(change.version)
-    assert registry.history(client, "gated")[-1]["reason"] == "it stutters"
-    assert registry.rollback(client, "gated", reason="so does this").version == gated["weak"]["version"]
+    assert champions.history(client, "gated")[-1]["reason"] == "it stutters"
+    assert champions.rollback(client, "gated", reason="so does this").version == gated["weak"]["version"]
     with pytest.raises(RegistryError, match="first champion"):
-        registry.rollback(client, "gated", reason="and this")
+        champions.rollback(client, "gated", reason="and this")
 
 
 def test_what_is_not_there_is_said_with_what_is(gated: dict[str, dict[str, Any]]) -> None:
@@ -203,7 +204,7 @@ def test_what_is_not_there_is_said_with_what_is(gated: dict[str, dict[str, Any]]
     with pytest.raises(RegistryError, match="models:/gated"):
         registry.resolve(client, "models:/other@champion")
     with pytest.raises(RegistryError, match="99"):
-        registry.promote(client, "gated", "99", expected="", reason="")
+        champions.promote(client, "gated", "99", expected="", reason="")
 
 
 def test_runs_that_begin_at_once_know_a_registry_by_one_identity(tmp_path: Path) -> None:

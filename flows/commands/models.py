@@ -9,6 +9,7 @@ from rich.text import Text
 
 from flows.environment import prepare
 from flows.loading import load_config
+from storage.champions import history, promote, rollback
 from storage.errors import ArtifactMissingError
 from storage.registry import (
     CANDIDATE,
@@ -16,10 +17,7 @@ from storage.registry import (
     RegistryError,
     chosen,
     connect,
-    history,
-    promote,
     resolve,
-    rollback,
     version_artifact,
     version_of,
 )
