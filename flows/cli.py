@@ -127,7 +127,7 @@ def pull(
 @app.command()
 def promote(
     model: Annotated[str, typer.Argument(help="models:/NAME/3, or NAME: its latest candidate.")],
-    reason: Reason = "by hand",
+    reason: Reason = "no reason given",
 ) -> None:
     """Make a registered version champion."""
     from flows.commands.models import promote_command
@@ -137,7 +137,8 @@ def promote(
 
 @app.command()
 def rollback(
-    name: Annotated[str, typer.Argument(help="The registered model's name.")], reason: Reason = "by hand"
+    name: Annotated[str, typer.Argument(help="The registered model's name.")],
+    reason: Reason = "no reason given",
 ) -> None:
     """Make the former champion champion again."""
     from flows.commands.models import rollback_command
@@ -174,7 +175,7 @@ def why(
 def forget(
     url: Annotated[str, typer.Option("--url", help="One page's address.")] = "",
     domain: Annotated[str, typer.Option("--domain", help="A host, and all hosts below it.")] = "",
-    reason: Reason = "by hand",
+    reason: Reason = "no reason given",
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Take it off the list again.")] = False,
     show: Annotated[bool, typer.Option("--list", help="What is on the list, and since when.")] = False,
 ) -> None:

@@ -7,13 +7,14 @@ from typing import Annotated
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows import plain_failures
 from flows.announcements import announce
 from flows.upkeep import sweep
-from storage.champions import Change, promote, rollback
-from storage.registry import CHAMPION, connect, resolve, version_of
+from storage.champions import Change, promote_by_hand, rollback
+from storage.registry import CANDIDATE, connect
 from storage.store import open_store
 from tasks.settings import StageConfig
 
@@ -52,14 +53,14 @@ class PromoteConfig(StageConfig):
         description="Number of the version, such as 3. Empty takes the latest candidate.",
         pattern=r"^[0-9]*$",
     )
-    reason: Reason = "by hand"
+    reason: Reason = "no reason given"
 
 
 class RollBackConfig(StageConfig):
     """Whose former champion comes back, and why."""
 
     name: ModelName = "modelmill-tiny"
-    reason: Reason = "by hand"
+    reason: Reason = "no reason given"
 
 
 class UpkeepConfig(StageConfig):
@@ -91,14 +92,8 @@ def promote_version(config: PromoteConfig) -> str:
 
     Raises RegistryError where there is no such version.
     """
-    client = connect()
-    wanted = (
-        f"models:/{config.name}/{config.version}" if config.version else f"models:/{config.name}@candidate"
-    )
-    version = str(resolve(client, wanted).version)
-    present = version_of(client, config.name, CHAMPION)
-    expected = str(present.version) if present else ""
-    return _told(promote(client, config.name, version, expected=expected, reason=config.reason))
+    wanted = f"models:/{config.name}{f'/{config.version}' if config.version else f'@{CANDIDATE}'}"
+    return _told(promote_by_hand(connect(), wanted, reason=config.reason, who=_run()))
 
 
 @flow(name="roll-back")
@@ -107,7 +102,12 @@ def roll_back(config: RollBackConfig) -> str:
 
     Raises RegistryError where there is none before it.
     """
-    return _told(rollback(connect(), config.name, reason=config.reason))
+    return _told(rollback(connect(), config.name, reason=config.reason, who=_run()))
+
+
+def _run() -> str:
+    """Who changes a champion in a flow: its run, which people start from elsewhere than its process."""
+    return f"run {flow_run.name}"
 
 
 def _told(change: Change) -> str:

@@ -10,14 +10,16 @@ Each version remembers which champion it replaced, so that a rollback goes back 
 
 from __future__ import annotations
 
+import getpass
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from storage.descriptions import BY_HAND, describe_model, describe_version
 from storage.home import home
 from storage.locks import exclusive
 from storage.mlflow_outage import answering
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 CLAIM, HISTORY = TAG + "champion_claim", TAG + "champion_history"
 REPLACED = TAG + "replaced"
 HISTORY_KEPT = 12
+GATE = "the gate"
+"""Who promotes where nobody does it by hand."""
 
 
 class ChampionChangedError(RegistryError):
@@ -47,6 +51,16 @@ class Change:
     """``promote`` or ``rollback``."""
     reason: str
     at: str
+    by: str
+    """``the gate``, or ``hand`` with a name in brackets."""
+
+
+def by_hand(who: str = "") -> str:
+    """How a change that a person makes is signed: by ``who``, else by the name of this process's user."""
+    try:
+        return f"hand ({who or getpass.getuser()})"
+    except (OSError, KeyError, ImportError):  # in a container whose user has no name
+        return "hand"
 
 
 @contextmanager
@@ -56,17 +70,31 @@ def champion_lock(name: str) -> Iterator[None]:
         yield
 
 
-def promote(client: MlflowClient, name: str, version: str, *, expected: str, reason: str) -> Change:
+def promote(
+    client: MlflowClient, name: str, version: str, *, expected: str, reason: str, by: str = GATE
+) -> Change:
     """Make a version champion if the champion still is ``expected`` (a version, or empty for none).
 
     Raises ChampionChangedError where another one is champion by now, RegistryError where there is no such
     version or it is champion already.
     """
     version = str(resolve(client, f"models:/{name}/{version}").version)
-    return _change(client, name, version, expected=expected, action="promote", reason=reason)
+    return _change(client, name, version, expected=expected, action="promote", reason=reason, by=by)
 
 
-def rollback(client: MlflowClient, name: str, *, reason: str) -> Change:
+def promote_by_hand(client: MlflowClient, model: str, *, reason: str, who: str = "") -> Change:
+    """Make ``models:/NAME/3`` or ``models:/NAME@candidate`` champion, whatever the gate said.
+
+    Raises RegistryError where there is no such version, or it is champion already.
+    """
+    version = resolve(client, model)
+    present = version_of(client, version.name, CHAMPION)
+    expected = str(present.version) if present is not None else ""
+    signed = by_hand(who)
+    return promote(client, version.name, str(version.version), expected=expected, reason=reason, by=signed)
+
+
+def rollback(client: MlflowClient, name: str, *, reason: str, who: str = "") -> Change:
     """Make the former champion champion again: the version that the present one replaced.
 
     Raises RegistryError where there is no champion, or none before it.
@@ -80,14 +108,15 @@ def rollback(client: MlflowClient, name: str, *, reason: str) -> Change:
         raise RegistryError(
             f"models:/{name}/{present.version} is the first champion: there is none before it"
         )
-    return _change(client, name, former, expected=str(present.version), action="rollback", reason=reason)
+    expected, signed = str(present.version), by_hand(who)
+    return _change(client, name, former, expected=expected, action="rollback", reason=reason, by=signed)
 
 
 def _change(
-    client: MlflowClient, name: str, version: str, *, expected: str, action: str, reason: str
+    client: MlflowClient, name: str, version: str, *, expected: str, action: str, reason: str, by: str
 ) -> Change:
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    change = Change(name, version, expected, action, reason, now)
+    change = Change(name, version, expected, action, reason, now, by)
     with champion_lock(name), answering(client.tracking_uri):
         _expect(client, name, expected)
         if version == expected:  # it would become its own predecessor, and no rollback could leave it
@@ -122,17 +151,37 @@ def _expect_claim(client: MlflowClient, name: str, claim: str) -> None:
 
 
 def _record(client: MlflowClient, change: Change) -> None:
-    """Keep the last changes on the registered model, and when and why this one was on its version."""
-    entry = {"action": change.action, "version": change.version, "replaced": change.replaced, "at": change.at}
-    kept = [*history(client, change.name), {**entry, "reason": change.reason[:160]}][-HISTORY_KEPT:]
+    """Keep the last changes on the registered model, and have its page and the versions' tell of this one."""
+    entry = {**asdict(change), "reason": change.reason[:500]}
+    kept = [*history(client, change.name), entry][-HISTORY_KEPT:]
     client.set_registered_model_tag(change.name, HISTORY, json.dumps(kept, ensure_ascii=False))
-    done, why = "promoted" if change.action == "promote" else "restored", change.reason[:500]
-    client.set_model_version_tag(change.name, change.version, TAG + done, f"{change.at} {why}")
+    if change.by != GATE:
+        client.set_model_version_tag(change.name, change.version, BY_HAND, _told(entry))
+    elif BY_HAND in client.get_model_version(change.name, change.version).tags:
+        client.delete_model_version_tag(change.name, change.version, BY_HAND)
+    describe_version(client, change.name, change.version)
     if change.action == "rollback":
-        client.set_model_version_tag(change.name, change.replaced, f"{TAG}rolled_back", why)
+        told = f"rolled back by {change.by} on {change.at}: {entry['reason']}"
+        client.set_model_version_tag(change.name, change.replaced, BY_HAND, told)
+        describe_version(client, change.name, change.replaced)
+    describe_model(client, change.name, _told(entry))
+
+
+def describe(client: MlflowClient, name: str) -> None:
+    """Have a registered model's page tell of its present champion."""
+    with champion_lock(name):
+        changes = history(client, name)
+        describe_model(client, name, _told(changes[-1]) if changes else "")
+
+
+def _told(entry: Mapping[str, str]) -> str:
+    """A change as a sentence on the version that it made champion."""
+    done = "promoted" if entry["action"] == "promote" else f"brought back in place of {entry['replaced']}"
+    by = f" by {entry['by']}" if "by" in entry else ""
+    return f"{done}{by} on {entry['at']}: {entry['reason']}"
 
 
 def history(client: MlflowClient, name: str) -> list[dict[str, str]]:
-    """The champion's last changes, oldest first: action, version, replaced, at, reason."""
+    """The champion's last changes, oldest first: action, version, replaced, at, by, reason."""
     kept: list[dict[str, str]] = json.loads(client.get_registered_model(name).tags.get(HISTORY, "[]"))
     return kept

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from storage import champions, model_log, registry
+from storage import champions, descriptions, model_log, registry
 from storage.artifacts import Artifact
 from storage.errors import ArtifactMissingError
 from storage.home import EMBEDDED, without_password
@@ -268,10 +268,11 @@ class Case:
         """Write the decision where people look for it: on the version and its run."""
         run_id = self.run_id(version)
         reasons = "; ".join(verdict.reasons)[:4900]
-        for key, value in (("decision", verdict.decision), ("reasons", reasons)):
-            self.client.set_model_version_tag(self.name, version, registry.TAG + key, value)
-            self.client.set_tag(run_id, registry.TAG + key, value)
-        self._describe(version, f"{verdict.decision}: {reasons}")
+        for key, value in ((descriptions.DECISION, verdict.decision), (descriptions.REASONS, reasons)):
+            self.client.set_model_version_tag(self.name, version, key, value)
+            self.client.set_tag(run_id, key, value)
+        descriptions.describe_version(self.client, self.name, version)
+        champions.describe(self.client, self.name)
         self.client.set_tag(run_id, REGISTRATION, self.registration)
         self.client.log_dict(run_id, verdict.as_json(), f"evaluation/{DECISION}")
         if verdict.comparison:
@@ -281,12 +282,6 @@ class Case:
             plot_comparison(verdict.comparison, champion, picture)
             self.client.log_artifact(run_id, str(picture), "plots")
         self.client.set_terminated(run_id)
-
-    def _describe(self, version: str, decision: str) -> None:
-        """Put the decision before what the version's description says of the model: lists show its start."""
-        said = str(self.client.get_model_version(self.name, version).description or "")
-        about = said.rpartition("\n\n")[2]
-        self.client.update_model_version(self.name, version, f"{decision}\n\n{about}")
 
 
 def _tables(report: Mapping[str, Any], samples: list[dict[str, Any]]) -> dict[str, dict[str, list[Any]]]:

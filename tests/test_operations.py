@@ -1,5 +1,6 @@
 """The flows beside the pipeline: promote, roll back, upkeep."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from flows.operations import (
     upkeep,
 )
 from storage.artifacts import Artifact, Recipe
-from storage.champions import promote, rollback
+from storage.champions import history, promote, rollback
 from storage.errors import ArtifactMissingError
 from storage.registry import CHAMPION, RegistryError, connect, version_of
 from storage.store import Draft, open_store
@@ -55,6 +56,8 @@ def test_promoted_and_rolled_back(registry: None) -> None:
     line = promote_version(PromoteConfig(name="mini", version="2", reason="better on paper"))
     assert line == "models:/mini/2 is champion; it replaced 1"
     assert champion() == "2"
+    told = connect().get_model_version("mini", "2").tags["modelmill.by_hand"]
+    assert re.fullmatch(r"promoted by hand \(run [a-z]+-[a-z]+\) on \S+: better on paper", told)
     assert roll_back(RollBackConfig(name="mini", reason="worse in use")).startswith(
         "models:/mini/1 is champion"
     )
@@ -70,11 +73,11 @@ def test_promoting_the_champion_changes_nothing_and_leaves_the_way_back(registry
     with pytest.raises(RegistryError, match="models:/mini/2 is champion already"):
         promote(client, "mini", "2", expected="2", reason="once more")
     assert rollback(client, "mini", reason="worse in use").version == "1"
-    tags = [client.get_model_version("mini", version).tags for version in "12"]
-    assert tags[0]["modelmill.promoted"].endswith("+00:00 first"), "when and why"
-    assert tags[0]["modelmill.restored"].endswith("+00:00 worse in use")
-    assert tags[1]["modelmill.promoted"].endswith("+00:00 better")
-    assert tags[1]["modelmill.rolled_back"] == "worse in use"
+    done = [client.get_model_version("mini", version).tags["modelmill.by_hand"] for version in "12"]
+    assert done[0].startswith("brought back in place of 2 by hand (")
+    assert done[1].startswith("rolled back by hand (")
+    assert all(told.endswith("+00:00: worse in use") for told in done), "when and why"
+    assert [change["by"] for change in history(client, "mini")[:2]] == ["the gate"] * 2
 
 
 def test_a_model_is_named_alone_and_what_is_missing_by_its_whole_name(registry: None, tmp_path: Path) -> None:

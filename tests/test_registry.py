@@ -16,6 +16,7 @@ from registry_world import LENIENT, World, world_in
 
 from storage import champions, registered, registry
 from storage.champions import ChampionChangedError
+from storage.descriptions import model_text, version_text
 from storage.registry import RegistryError
 from tasks.registration import register
 
@@ -120,7 +121,7 @@ def test_an_attempt_that_was_cut_off_goes_on_with_its_version(
     again = register.run_now("gated", model, report, shards, LENIENT)
     assert again.stats["version"] == gated["strong"]["version"]
     description = registry.connect().get_model_version("gated", again.stats["version"]).description
-    assert description.count("\n\n") == 1
+    assert description.count("\n\n") == 1, "the decision and what the model is, each once"
 
 
 def test_a_consumer_needs_nothing_of_this_project(gated: dict[str, dict[str, Any]], tmp_path: Path) -> None:
@@ -162,6 +163,55 @@ def test_a_registration_leaves_no_address_behind_for_later_clients(gated: dict[s
     assert registry.version_of(registry.connect(), "gated", "champion") is not None
     assert not {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"} & set(os.environ)
     assert MlflowClient("http://127.0.0.1:9")._registry_uri == "http://127.0.0.1:9"
+
+
+def test_what_is_done_by_hand_is_told_before_what_the_gate_said(gated: dict[str, dict[str, Any]]) -> None:
+    client, refused = registry.connect(), gated["broken"]["version"]
+    client.update_registered_model("gated", "Asked for by the mill's people.")
+
+    def told(version: str) -> list[str]:
+        return str(client.get_model_version("gated", version).description).split("\n\n")
+
+    def page() -> str:
+        return str(client.get_registered_model("gated").description)
+
+    change = champions.promote_by_hand(
+        client, f"models:/gated/{refused}", reason="for a demonstration", who="Ada"
+    )
+    by_hand, gate, about = told(refused)
+    assert by_hand == f"promoted by hand (Ada) on {change.at}: for a demonstration"
+    assert gate.startswith("The gate's decision was refused: ")
+    assert about.startswith("A GPT-2 language model of ")
+    assert f"Version {refused}, {by_hand}." in page()
+    change = champions.rollback(client, "gated", reason="it is over", who="Bo")
+    assert told(refused)[0] == f"rolled back by hand (Bo) on {change.at}: it is over"
+    assert told(refused)[1:] == [gate, about]
+    back = f"brought back in place of {refused} by hand (Bo) on {change.at}: it is over"
+    assert told(change.version)[0] == back
+    assert page().startswith("Asked for by the mill's people.\n\n## Champion\n\n")
+    assert f"Version {change.version}, {back}." in page()
+
+
+def test_a_registered_model_says_how_its_champion_is_loaded_and_what_it_is_worth(
+    gated: dict[str, dict[str, Any]],
+) -> None:
+    client = registry.connect()
+    champion = registry.resolve(client, "models:/gated@champion")
+    page = str(client.get_registered_model("gated").description)
+    figures = client.get_run(champion.run_id).data.metrics
+    assert page.count("## Champion") == 1
+    assert f"\n\nVersion {champion.version}, " in page
+    assert 'mlflow.pyfunc.load_model("models:/gated@champion")' in page
+    assert f"| all held-out text | {figures['bits_per_byte']:.4f} |" in page
+    assert f"| zh | {figures['bits_per_byte.zh']:.4f} |" in page
+    assert f"| all, by the bigram baseline | {figures['bigram_bits_per_byte']:.4f} |" in page
+
+
+def test_a_model_without_a_champion_says_so_and_no_description_is_longer_than_mlflow_takes() -> None:
+    assert "None yet" in model_text("new", "", "", "", {})
+    text = version_text({"modelmill.decision": "refused", "modelmill.reasons": "bad; " * 990}, "About. " * 9)
+    assert len(text) == 5000
+    assert text.endswith("…\n\n" + "About. " * 9)
 
 
 def test_two_that_finish_at_once_cannot_both_become_champion(gated: dict[str, dict[str, Any]]) -> None:

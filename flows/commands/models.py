@@ -9,17 +9,15 @@ from rich.text import Text
 
 from flows.environment import prepare
 from flows.loading import load_config
-from storage.champions import history, promote, rollback
+from storage.champions import history, promote_by_hand, rollback
 from storage.errors import ArtifactMissingError
 from storage.registry import (
     CANDIDATE,
-    CHAMPION,
     RegistryError,
     chosen,
     connect,
     resolve,
     version_artifact,
-    version_of,
 )
 from storage.store import open_store
 
@@ -98,13 +96,9 @@ def pull_command(console: Console, model: str, target: Path) -> None:
 def promote_command(console: Console, model: str, reason: str) -> None:
     """Make a version, or a name's latest candidate, champion by hand; the reason is recorded."""
     prepare()
-    client = connect()
     named = model.removeprefix("models:/")
-    version = resolve(client, named if {"/", "@"} & set(named) else f"{named}@{CANDIDATE}")
-
-    present = version_of(client, version.name, CHAMPION)
-    expected = str(present.version) if present else ""
-    change = promote(client, version.name, str(version.version), expected=expected, reason=reason)
+    wanted = named if {"/", "@"} & set(named) else f"{named}@{CANDIDATE}"
+    change = promote_by_hand(connect(), wanted, reason=reason)
     console.print(
         f"models:/{change.name}/{change.version} is champion; it replaced {change.replaced or 'none'}."
     )
