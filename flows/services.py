@@ -56,6 +56,8 @@ def environment(options: StackOptions, mark: str) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
+    if not options.external_prefect:
+        fixed["PREFECT_UI_URL"] = options.prefect_pages  # for links, in MLflow and in notifications
     return {**defaults, **inherited, **fixed}
 
 

@@ -65,6 +65,11 @@ class StackOptions(BaseModel):
         return f"http://{self.browser_host}:{self.prefect_port}"
 
     @property
+    def prefect_pages(self) -> str:
+        """Where the addresses of Prefect's present pages begin; at the root its former ones answer."""
+        return f"{self.prefect_ui}/v2"
+
+    @property
     def mlflow(self) -> str:
         """MLflow, as this machine reaches it."""
         return self.external_mlflow or f"http://{local_name(self.host)}:{self.mlflow_port}"

@@ -302,5 +302,18 @@ def _flow_run() -> dict[str, str]:
 
     if not flow_run.id:
         return {}
-    address = "" if os.environ.get(EMBEDDED) else str(flow_run.ui_url or "")
-    return {"id": str(flow_run.id), "url": address}
+    return {"id": str(flow_run.id), "url": "" if os.environ.get(EMBEDDED) else _page(str(flow_run.id))}
+
+
+def _page(flow_run_id: str) -> str:
+    """Address of a flow run in Prefect's present pages.
+
+    Where no setting says where pages are, Prefect takes the API's host, where a server of one's own has its
+    former pages; the present ones are below ``/v2`` there.
+    """
+    from prefect.settings import get_current_settings
+
+    settings = get_current_settings()
+    pages = str(settings.ui_url or "").rstrip("/")
+    guessed = str(settings.api.url or "").rstrip("/").removesuffix("/api")
+    return f"{pages}{'/v2' if pages == guessed else ''}/runs/flow-run/{flow_run_id}" if pages else ""

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 from registry_world import LENIENT, World, world_in
 
 from storage import champions, registered, registry
 from storage.champions import ChampionChangedError
 from storage.descriptions import model_text, version_text
 from storage.registry import RegistryError
-from tasks.registration import register
+from tasks.registration import _page, register
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # MLflow's own, of sqlalchemy and others
@@ -255,6 +256,28 @@ def test_what_is_not_there_is_said_with_what_is(gated: dict[str, dict[str, Any]]
         registry.resolve(client, "models:/other@champion")
     with pytest.raises(RegistryError, match="99"):
         champions.promote(client, "gated", "99", expected="", reason="")
+
+
+@pytest.mark.parametrize(
+    ("settings", "page"),
+    [
+        ({PREFECT_API_URL: "http://mill.example:4200/api"}, "http://mill.example:4200/v2/runs/flow-run/17"),
+        (
+            {PREFECT_API_URL: "http://prefect-server:4200/api", PREFECT_UI_URL: "https://mill.example/v2"},
+            "https://mill.example/v2/runs/flow-run/17",
+        ),
+        (
+            {PREFECT_API_URL: "https://api.prefect.cloud/api/accounts/1/workspaces/2"},
+            "https://app.prefect.cloud/account/1/workspace/2/runs/flow-run/17",
+        ),
+        ({PREFECT_API_URL: None}, ""),
+    ],
+)
+def test_a_versions_tag_leads_to_the_present_page_of_its_flow_run(
+    settings: dict[Any, str | None], page: str
+) -> None:
+    with temporary_settings(settings):
+        assert _page("17") == page
 
 
 def test_runs_that_begin_at_once_know_a_registry_by_one_identity(tmp_path: Path) -> None:

@@ -22,3 +22,10 @@ def test_a_databases_password_is_in_no_list_of_processes(home: Path, monkeypatch
 def test_the_stacks_options_with_a_webhooks_address_are_for_their_owner_alone(home: Path) -> None:
     file = StackOptions(webhook="https://chat.example/hooks/secret").save()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_links_to_runs_go_to_prefects_present_pages_as_browsers_reach_them(home: Path) -> None:
+    started = services(StackOptions(host="0.0.0.0", public_host="mill.example"), "a mark")
+    assert {s.environment["PREFECT_UI_URL"] for s in started} == {"http://mill.example:4200/v2"}
+    elsewhere = services(StackOptions(external_prefect="https://prefect.example/api"), "a mark")
+    assert not any("PREFECT_UI_URL" in service.environment for service in elsewhere)

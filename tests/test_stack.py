@@ -225,7 +225,8 @@ def test_runs_end_and_failure_promotion_and_refusal_are_posted_to_the_webhook(
     assert found["modelmill.model.promoted"]["reasons"] == ["it is the first"]
     assert found["modelmill.model.refused"]["reasons"] == ["worse by 0.1 bits per byte", 'and "quotes"']
     assert 'told to "fail"' in found["prefect.flow-run.Failed"]["message"]
-    assert found["prefect.flow-run.Failed"]["url"].endswith(bad)
+    page = f"{running_stack.api.removesuffix('/api')}/v2/runs/flow-run/{bad}"
+    assert found["prefect.flow-run.Failed"]["url"] == page
 
 
 def test_a_schedule_fires_the_next_run_is_cancelled_and_a_killed_one_frees_its_slot(

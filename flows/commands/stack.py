@@ -112,7 +112,7 @@ def _first_click(options: StackOptions) -> str:
     """The page of pipeline/on-demand, where Run is."""
     found = get(f"{options.prefect_api}/deployments/name/pipeline/on-demand")
     page = f"deployment/{found['id']}" if found else ""
-    return f"{options.prefect_ui}/v2/deployments/{page}".rstrip("/")
+    return f"{options.prefect_pages}/deployments/{page}".rstrip("/")
 
 
 def down_command(console: Console) -> None:
