@@ -7,6 +7,7 @@ each, and a rule is in force where its last entry put it there.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -49,6 +50,13 @@ def in_force(store: Store) -> list[Entry]:
 def taken_down(store: Store) -> list[str]:
     """The rules on the list, sorted."""
     return sorted(entry.rule for entry in in_force(store))
+
+
+def requests(store: Store, rules: Iterable[str]) -> dict[str, str]:
+    """Each rule with when it was put on the list and why, to read; alone where it is off it by now."""
+    found = {entry.rule: f"{entry.rule}, on the takedown list since {entry.at} ({entry.reason})"
+             for entry in in_force(store)}  # fmt: skip
+    return {rule: found.get(rule, rule) for rule in rules}
 
 
 def _append(store: Store, rule: str, reason: str, *, withdrawn: bool) -> bool:

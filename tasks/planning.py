@@ -47,16 +47,19 @@ class Plan:
     keys: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Key of the configuration by stage and argument, so that people read the key that they can set."""
     steps: list[Step] = field(default_factory=list)
+    purposes: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By stage and label, what a step is there for, where a run does not always have it."""
 
     def look_up(self, stage: str, label: str, recipe: Recipe) -> Artifact | Pending:
         """The artifact if the store has it whole; else say why the stage would run."""
+        purpose = tuple(filter(None, [self.purposes.get((stage, label))]))
         artifact = self.store.find(stage, recipe.key)
         if artifact is not None:
-            self.steps.append(Step(stage, label, "cached", (), artifact))
+            self.steps.append(Step(stage, label, "cached", purpose, artifact))
             return artifact
         before = self.earlier.get((stage, label))
-        reasons = self._reasons(stage, before, recipe)
-        self.steps.append(Step(stage, label, "run", reasons))
+        reasons = () if purpose and before is None else self._reasons(stage, before, recipe)
+        self.steps.append(Step(stage, label, "run", (*purpose, *reasons)))
         return Pending(stage)
 
     def wait_for(self, stage: str, label: str, pending: list[Pending]) -> Pending:

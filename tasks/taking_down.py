@@ -7,16 +7,19 @@ key: a longer list costs nothing where it means nothing.
 from __future__ import annotations
 
 from collections import Counter
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage.artifacts import Artifact
 from storage.documents import PartWriter, read_rows
 from storage.schemas import DOCUMENTS, REJECTS, SIGNATURES
 from storage.store import Store
+from storage.takedowns import requests
 from tasks.hold_out import HELD_OUT
 from tasks.stage import StageRun, stage
 from tasks.text.dedup import NothingLeftError
@@ -35,20 +38,28 @@ def rules_that_hit(store: Store, artifact: Artifact, rules: list[str]) -> list[s
     return [rule for rule in rules if rule in found]
 
 
+def documents_meant(store: Store, artifact: Artifact, rules: list[str]) -> int:
+    """How many documents of such an artifact at least one of the rules means."""
+    count = 0
+    for file in _documents(store.open(artifact)):
+        table = pq.read_table(file, columns=["url", "domain"])
+        masks = (match(table["url"], table["domain"], rule) for rule in rules)
+        count += pc.sum(reduce(pc.or_, masks)).as_py() or 0
+    return count
+
+
 @stage("take_down", summary="Leave out what was taken down")
 def take_down(run: StageRun, documents: Artifact, rules: list[str]) -> dict[str, Any]:
     """Write ``documents.parquet`` without what the rules mean, and the left-out ones' ``rejects.parquet``."""
-    reasons = _drop(run, run.open(documents), READ, rules)
-    kept = run.rows[READ]
-    run.log.info("%d documents left out as taken down", reasons.total())
+    dropped = _drop(run, run.open(documents), READ, rules)
+    kept, out = run.rows[READ], dropped["rejects"]
     return {
-        "records": kept + reasons.total(),
+        "records": kept + out,
         "documents": kept,
-        "rejects": reasons.total(),
-        "reasons": dict(reasons),
+        **dropped,
         "source": documents.stats["source"],
-        "in": {"documents": kept + reasons.total()},
-        "out": {"documents": kept},
+        "in": {"documents": kept + out},
+        "out": {"documents": kept, "taken down": out},
     }
 
 
@@ -59,7 +70,7 @@ def withdraw_held_out(run: StageRun, heldout: Artifact, rules: list[str]) -> dic
     Raises NothingLeftError where nothing is left.
     """
     folder = run.open(heldout)
-    reasons = _drop(run, folder, HELD_OUT, rules)
+    dropped = _drop(run, folder, HELD_OUT, rules)
     kept = {row["doc_id"] for row in read_rows(run.path / HELD_OUT, ["doc_id"])}
     if not kept:
         raise NothingLeftError(
@@ -69,12 +80,7 @@ def withdraw_held_out(run: StageRun, heldout: Artifact, rules: list[str]) -> dic
     with PartWriter(run.path / SIGNED, SIGNATURES) as writer:
         writer.write_all(row for row in read_rows(folder / SIGNED) if row["doc_id"] in kept)
     run.rows[SIGNED] = writer.rows
-    return {
-        "documents_in": len(kept) + reasons.total(),
-        "documents": len(kept),
-        "rejects": reasons.total(),
-        "reasons": dict(reasons),
-    }
+    return {"documents_in": len(kept) + dropped["rejects"], "documents": len(kept), **dropped}
 
 
 def _documents(folder: Path) -> list[Path]:
@@ -82,9 +88,12 @@ def _documents(folder: Path) -> list[Path]:
     return whole or sorted(folder.glob("part-*.parquet"))
 
 
-def _drop(run: StageRun, folder: Path, name: str, rules: list[str]) -> Counter[str]:
-    """Copy a part without what the rules mean; writes the rejects and returns their number by reason."""
-    reasons: Counter[str] = Counter()
+def _drop(run: StageRun, folder: Path, name: str, rules: list[str]) -> dict[str, Any]:
+    """Copy a part without what the rules mean; writes the rejects and returns their numbers, by rule too.
+
+    The log says for each rule which request it goes back to.
+    """
+    dropped: Counter[str] = Counter()
     with (
         PartWriter(run.path / name, DOCUMENTS) as documents,
         PartWriter(run.path / DROPPED, REJECTS) as rejects,
@@ -99,9 +108,11 @@ def _drop(run: StageRun, folder: Path, name: str, rules: list[str]) -> Counter[s
                     documents.write(row)
                 else:
                     rejects.write(_reject(row, rules[means]))
-                    reasons[REASON] += 1
+                    dropped[rules[means]] += 1
     run.rows.update({name: documents.rows, DROPPED: rejects.rows})
-    return reasons
+    for rule, told in requests(run.store, rules).items():
+        run.log.info("%d documents left out: %s", dropped[rule], told)
+    return {"rejects": rejects.rows, "reasons": {REASON: rejects.rows}, "rules": dict(dropped)}
 
 
 def _reject(row: dict[str, Any], rule: str) -> dict[str, Any]:

@@ -56,10 +56,21 @@ def report(folder: Path) -> None:
 
 
 @pytest.fixture
-def champion(home: Path) -> str:
+def shards(home: Path) -> Artifact:
+    return made("tokenize", shard)
+
+
+@pytest.fixture
+def heldout(home: Path) -> Artifact:
+    return made("hold_out", held_out)
+
+
+@pytest.fixture
+def champion(home: Path, shards: Artifact, heldout: Artifact, monkeypatch: pytest.MonkeyPatch) -> str:
     """A version with the tags that registration gives it."""
-    shards = made("tokenize", shard)
-    measured = made("evaluate", report, shards, made("hold_out", held_out))
+    (home / "mlflow").mkdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow/mlflow.db")
+    measured = made("evaluate", report, shards, heldout)
     client = connect()
     client.create_registered_model("mini")
     version = client.create_model_version("mini", (home / "files").as_uri()).version
@@ -81,3 +92,21 @@ def test_a_version_is_named_with_what_it_had_of_the_pages(champion: str) -> None
     assert forget("--domain", "example") == [
         f"  {champion} was trained on it: 1 document, 5 tokens and evaluated on it: 1 document"
     ]
+
+
+def test_a_version_is_named_of_which_the_store_cannot_tell(
+    champion: str, shards: Artifact, heldout: Artifact
+) -> None:
+    store, doubt = open_store(), "No registered version is known to be trained on it."
+    store.remove("hold_out", heldout.key)
+    missing = f"hold_out/{heldout.key} gone from the store {store.uri}"
+    assert forget("--url", TRAINED) == [
+        f"  {champion} was trained on it: 1 document, 5 tokens",
+        f"  cannot tell whether {champion} saw more of it: {missing}",
+    ]
+    assert forget("--url", MEASURED) == [f"  cannot tell whether {champion} saw it: {missing}", doubt]
+    store.remove("tokenize", shards.key)
+    (report,) = store.artifacts("evaluate")
+    store.remove("evaluate", report.key)
+    missing = f"tokenize/{shards.key} and evaluate/{report.key} gone from the store {store.uri}"
+    assert forget("--url", TRAINED) == [f"  cannot tell whether {champion} saw it: {missing}", doubt]

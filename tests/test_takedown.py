@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,9 @@ def parts(home: Path, tmp_path: Path) -> list[Artifact]:
     return [ingest.run_now(ref, config) for source in (first, second) for ref in resolve(source, config)]
 
 
-def test_only_the_part_that_held_it_is_made_again(parts: list[Artifact]) -> None:
+def test_only_the_part_that_held_it_is_made_again_and_told_by_which_request(
+    parts: list[Artifact], run_log: list[logging.LogRecord]
+) -> None:
     store = open_store()
     config = check(SETTINGS)
     assert without_taken_down(config, parts, ["first", "second"]) == parts
@@ -116,7 +119,12 @@ def test_only_the_part_that_held_it_is_made_again(parts: list[Artifact]) -> None
     with planning(plan):
         without_taken_down(config, parts, ["first", "second"])
     assert [(step.stage, step.label, step.verdict) for step in plan.steps] == [("take_down", "second", "run")]
+    (entry, _) = in_force(store)
+    request = f"domain b.example, on the takedown list since {entry.at} (asked to)"
+    assert plan.steps[0].reasons == (f"leaves out 5 documents: {request}",)
     left = take_down_stage.run_now(parts[1], ["domain b.example"])
+    assert left.stats["rules"] == {"domain b.example": 5}
+    assert f"take_down: 5 documents left out: {request}" in [line.getMessage() for line in run_log]
     folder = store.open(left)
     assert {row["domain"] for row in read_rows(folder / "documents.parquet")} == {"a.example"}
     rejects = list(read_rows(folder / "rejects.parquet"))

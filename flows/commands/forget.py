@@ -7,7 +7,7 @@ from rich.console import Console
 from flows import show
 from flows.commands.tracing import last_run
 from flows.environment import prepare
-from flows.takedowns import Exposed, exposed_to
+from flows.takedowns import Exposed, exposed_to, number_of
 from flows.tracing import addresses_like, fates
 from storage import takedowns
 from storage.store import Store, open_store
@@ -66,23 +66,24 @@ def _take_down(console: Console, store: Store, wanted: str, reason: str) -> None
     found = list(exposed_to(store, wanted))
     for version in found:
         names = "".join(f" @{alias}" for alias in version.aliases)
-        _say(console, f"  {version.model}{names} was {' and '.join(_uses(version))}")
+        if uses := _uses(version):
+            _say(console, f"  {version.model}{names} was {' and '.join(uses)}")
+        if version.gone:
+            whether = f"cannot tell whether {version.model}{names} saw {'more of ' if uses else ''}it"
+            _say(console, f"  {whether}: {' and '.join(version.gone)} gone from the store {store.uri}")
     if not any(version.documents for version in found):
-        _say(console, "No registered version was trained on it.")
+        known = "is known to be" if any(version.gone for version in found) else "was"
+        _say(console, f"No registered version {known} trained on it.")
 
 
 def _uses(version: Exposed) -> list[str]:
     """What a version was made and measured with of what a rule means."""
     uses = []
     if version.documents:
-        uses.append(f"trained on it: {_documents(version.documents)}, {version.tokens:,} tokens")
+        uses.append(f"trained on it: {number_of(version.documents)}, {version.tokens:,} tokens")
     if version.evaluated:
-        uses.append(f"evaluated on it: {_documents(version.evaluated)}")
+        uses.append(f"evaluated on it: {number_of(version.evaluated)}")
     return uses
-
-
-def _documents(number: int) -> str:
-    return f"{number:,} document{'s' * (number != 1)}"
 
 
 def _withdraw(console: Console, store: Store, kind: str, value: str, reason: str) -> None:
