@@ -7,15 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from prefect.runtime import flow_run
 
-from storage.artifacts import Artifact, Recipe
+from storage.artifacts import Artifact, Recipe, digest_json
 from storage.running import under_way
 from storage.store import Store, open_store
 from tasks.journal import Entry, Journal
 from tasks.settings import StageConfig
+
+COMPARED = 20
+NAME_LENGTH = 16
+"""Hex digits of a digest that name a value in a note."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ def remember(name: str, scope: str, config: StageConfig, journal: Journal) -> It
             yield
             state = "completed"
         finally:
+            values: dict[str, Any] = {}
             note = {
                 "name": name,
                 "scope": scope,
@@ -59,9 +65,34 @@ def remember(name: str, scope: str, config: StageConfig, journal: Journal) -> It
                 "ended": datetime.now(UTC).isoformat(),
                 "state": state,
                 "flow_run": str(flow_run.id or ""),
-                "entries": [entry.as_note() for entry in journal.entries],
+                "entries": [{**entry.as_note(), **_recipe_note(entry, values)} for entry in journal.entries],
+                "values": values,
             }
             store.write_note(f"runs/{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}", note)
+
+
+def _recipe_note(entry: Entry, values: dict[str, Any]) -> dict[str, Any]:
+    """An entry's recipe, its code and inputs put into ``values`` by digest: parts share most of them."""
+
+    def name(value: Any) -> str:
+        digest = digest_json(value)[:NAME_LENGTH]
+        values[digest] = value
+        return digest
+
+    if entry.artifact is None:
+        return {}
+    recipe = entry.artifact.recipe.model_dump(mode="json")
+    inputs = {argument: name(value) for argument, value in recipe["inputs"].items()}
+    return {"recipe": {"code": name(recipe["code"]), "inputs": inputs}}
+
+
+def _recipe(entry: dict[str, Any], values: dict[str, Any] | None) -> Recipe:
+    """An entry's recipe again; a note of before there were ``values`` has it whole."""
+    noted = entry["recipe"]
+    if values is None:
+        return Recipe.model_validate(noted)
+    inputs = {argument: values[name] for argument, name in noted["inputs"].items()}
+    return Recipe(stage=entry["stage"], code=values[noted["code"]], inputs=inputs)
 
 
 def run_notes(store: Store, name: str | None = None) -> Iterator[dict[str, Any]]:
@@ -88,11 +119,14 @@ def entries_of(store: Store, note: dict[str, Any]) -> list[Entry]:
 
 
 def earlier_recipes(store: Store, name: str) -> dict[tuple[str, str], Recipe]:
-    """Recipe by stage and label, each from the latest run of a model's name that got so far."""
+    """Recipe by stage and label, each from the latest run of a model's name that got so far.
+
+    No more than the last ``COMPARED`` runs are looked at: a note of 10,000 parts takes half a second to read.
+    """
     found: dict[tuple[str, str], Recipe] = {}
-    for note in run_notes(store, name):
+    for note in islice(run_notes(store, name), COMPARED):
         for entry in note["entries"]:
             place = (entry["stage"], entry["label"])
             if "recipe" in entry and place not in found:
-                found[place] = Recipe.model_validate(entry["recipe"])
+                found[place] = _recipe(entry, note.get("values"))
     return found

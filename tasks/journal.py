@@ -26,7 +26,7 @@ class Entry:
     error: str = ""
 
     def as_note(self) -> dict[str, Any]:
-        """What a run's note in the store keeps of it."""
+        """What a run's note in the store keeps of it, beside the artifact's recipe."""
         note: dict[str, Any] = {
             "stage": self.stage,
             "label": self.label,
@@ -35,11 +35,7 @@ class Entry:
             "error": self.error,
         }
         if self.artifact is not None:
-            note |= {
-                "key": self.artifact.key,
-                "digest": self.artifact.digest,
-                "recipe": self.artifact.recipe.model_dump(mode="json"),
-            }
+            note["key"] = self.artifact.key
         return note
 
 
