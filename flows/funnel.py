@@ -26,6 +26,8 @@ class Step:
     characters: int | None = None
     tokens: int | None = None
     reasons: Counter[str] = field(default_factory=Counter)
+    remarks: Counter[str] = field(default_factory=Counter)
+    """Of the documents that were kept: how many something is amiss with."""
 
 
 def funnel(entries: Iterable[Entry]) -> list[Step]:
@@ -49,6 +51,7 @@ def _step(stage: str, parts: Sequence[Mapping[str, Any]]) -> Step:
     step = Step(stage)
     for stats in parts:
         step.reasons.update(_reasons(stats))
+        step.remarks.update(stats.get("remarks", {}))
         step.documents += int(stats.get("documents", 0))
         taken = stats.get("documents_in", stats.get("records"))
         step.documents_in += int(taken if taken is not None else stats.get("documents", 0))
@@ -78,7 +81,7 @@ def _towards_training(excluded: Mapping[str, Any], tokenized: Mapping[str, Any])
 
 
 def funnel_rows(entries: Iterable[Entry]) -> list[dict[str, Any]]:
-    """Rows for a table: a line a stage, and under it a line a rule, most dropped first."""
+    """Rows for a table: a line a stage, and under it a line a rule, most dropped first, and a remark."""
     rows: list[dict[str, Any]] = []
     for step in funnel(entries):
         taken = step.documents_in or 1
@@ -94,13 +97,9 @@ def funnel_rows(entries: Iterable[Entry]) -> list[dict[str, Any]]:
                 "tokens": "" if step.tokens is None else step.tokens,
             }
         )
-        for reason, count in step.reasons.most_common():
-            row = {
-                "stage": "",
-                "rule": reason,
-                "in": "",
-                "kept": f"−{count}",
-                "share": f"{count / taken:.1%}",
-            }
+        dropped = [(reason, f"−{count}", count) for reason, count in step.reasons.most_common()]
+        remarks = [(remark, f"{count} of these", count) for remark, count in step.remarks.most_common()]
+        for rule, kept, count in dropped + remarks:
+            row = {"stage": "", "rule": rule, "in": "", "kept": kept, "share": f"{count / taken:.1%}"}
             rows.append({**row, "characters": "", "tokens": ""})
     return rows

@@ -97,6 +97,8 @@ def _funnel(steps: Sequence[Step]) -> str:
         rows.append((escape(step.stage), kept, _bar(step.documents, most), *sizes))
         for reason, count in step.reasons.most_common():
             rows.append(("", f"<span class=lost>−{count:,}</span>", escape(reason), "", ""))
+        for remark, count in step.remarks.most_common():
+            rows.append(("", f"{count:,} of these", escape(remark), "", ""))
     return _table(("stage", "kept", "", "characters", "tokens"), rows, numbers=3)
 
 

@@ -125,6 +125,9 @@ def funnel_table(steps: Sequence[Step]) -> Table:
         rest = step.reasons.total() - sum(count for _, count in top)
         causes = [*top, ("other reasons", rest)] if rest else top
         dropped = ", ".join(f"{reason} {count:,}" for reason, count in causes)
+        if step.remarks:
+            remarks = ", ".join(f"{remark} {count:,}" for remark, count in step.remarks.most_common())
+            dropped = f"{dropped}; kept: {remarks}" if dropped else f"kept: {remarks}"
         sizes = ("" if size is None else f"{size:,}" for size in (step.characters, step.tokens))
         table.add_row(step.stage, f"{step.documents_in:,}", f"{step.documents:,}", *sizes, dropped)
     return table

@@ -12,7 +12,7 @@ Documents and corpus share one schema, so that a reader of one reads the other:
 | stated_language | the BCP 47 tag that the page states, lower case; empty where it states none |
 | language, language_score | ISO 639-1 code and confidence in 0..1; empty until cleaned |
 | text | the main content, Unicode NFC, paragraphs separated by newlines |
-| signals | the measured quality numbers by name; empty until cleaned |
+| signals | the measured quality numbers by name; before, ``cut_short`` of a page without its end |
 """
 
 import pyarrow as pa

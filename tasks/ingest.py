@@ -39,6 +39,8 @@ WITHOUT_TEXT = frozenset({"empty", "no_text"})
 """Reasons of pages that were read well and hold no main text."""
 NOT_PAGES = WITHOUT_TEXT | {"http_status", "not_html", "record_type", "too_large"}
 """Reasons that say what a source holds; all others say that something is broken."""
+CUT_SHORT = "cut_short"
+"""The signal of a document whose page has no end, and under which name they are counted."""
 FEWEST_TO_JUDGE = 20
 ROW_KINDS = frozenset({"jsonl", "parquet", "hf"})
 
@@ -66,7 +68,8 @@ def ingest(
 ) -> dict[str, Any]:
     """Write ``documents.parquet`` and ``rejects.parquet`` from one local source or one fetched artifact.
 
-    Work is kept unit by unit, so that a run that was killed goes on where it was.
+    Work is kept unit by unit, so that a run that was killed goes on where it was. Of the stats, ``reasons``
+    count the rejects, and ``remarks`` the documents that were kept though something is amiss with them.
     """
     place = _place(run, source)
     units = work_units(place.path, place.kind, config)
@@ -95,6 +98,7 @@ def ingest(
         "documents": documents,
         "rejects": reasons.total(),
         "reasons": dict(sorted(reasons.items())),
+        "remarks": _remarks(run.path / DOCUMENTS_FILE),
         "source": place.name,
     }
 
@@ -216,7 +220,7 @@ def document(record: Record, found: Extracted) -> dict[str, Any]:
         "language": "",
         "language_score": None,
         "text": found.text,
-        "signals": [],
+        "signals": [(CUT_SHORT, 1.0)] if record.cut_short else [],
     }
 
 
@@ -249,6 +253,12 @@ def _merge(run: StageRun, units: int) -> Counter[str]:
                 merged.write_all(row for part in parts for row in read_rows(part))
         run.rows[name] = count_rows(target)
     return Counter(row["reason"] for row in read_rows(run.path / REJECTS_FILE, columns=["reason"]))
+
+
+def _remarks(documents: Path) -> dict[str, int]:
+    """How many documents each remark was made of."""
+    cut = sum(CUT_SHORT in row["signals"] for row in read_rows(documents, columns=["signals"]))
+    return {CUT_SHORT: cut} if cut else {}
 
 
 def _judge(place: Place, documents: int, reasons: Counter[str], config: IngestConfig) -> None:

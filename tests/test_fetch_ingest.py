@@ -153,6 +153,17 @@ def test_a_truncated_warc_keeps_what_was_before_the_cut(home, tmp_path):
     assert "cut short" in reject["detail"]
 
 
+def test_pages_that_were_cut_short_are_kept_and_counted_by_themselves(home, tmp_path):
+    pages = [article(f"subject {i}") for i in range(4)]
+    head = b"Content-Type: text/html\r\nTransfer-Encoding: chunked"
+    sent = [b"%x\r\n%s\r\n0\r\n\r\n" % (len(page), page.encode()) for page in pages]
+    sent[1], sent[2] = sent[1][:-200], sent[2][:-300]
+    artifact = ingested(str(write_warc(tmp_path / "x.warc.gz", sent, head)))
+    assert (artifact.stats["documents"], artifact.stats["reasons"]) == (4, {})
+    assert artifact.stats["remarks"] == {"cut_short": 2}
+    assert [bool(row["signals"]) for row in rows(artifact)] == [False, True, True, False]
+
+
 def test_a_source_that_is_mostly_broken_is_refused(home, tmp_path):
     path = write_warc(tmp_path / "x.warc.gz", [article(f"subject {i}") for i in range(40)])
     members = path.read_bytes().split(b"\x1f\x8b\x08")[1:]

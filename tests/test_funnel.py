@@ -10,7 +10,9 @@ from storage.artifacts import Artifact, Recipe
 from storage.store import open_store
 from tasks.journal import Entry
 
-READ = {"records": 60, "documents": 58, "rejects": 2, "reasons": {"no_text": 2}}
+READ = {
+    "records": 60, "documents": 58, "rejects": 2, "reasons": {"no_text": 2}, "remarks": {"cut_short": 3},
+}  # fmt: skip
 TAKEN_DOWN = {"records": 58, "documents": 57, "reasons": {"taken_down": 1}}
 CLEANED: dict[str, Any] = {
     "documents_in": 57, "documents": 40, "characters_in": 7000, "characters": 4500,
@@ -92,3 +94,14 @@ def test_the_tables_have_every_figure(home: object) -> None:
     console.print(funnel_table(funnel(entries())))
     last = [cell.strip() for cell in console.export_text().splitlines()[-1].split("│")]
     assert last == ["tokenize", "58", "57", "6,500", "2,200", "empty 1"]
+
+
+def test_what_was_kept_with_something_amiss_is_told_beside_what_was_dropped(home: object) -> None:
+    rows = funnel_rows(entries())
+    assert [(row["rule"], row["kept"]) for row in rows[1:3]] == [
+        ("no_text", "−4"),
+        ("cut_short", "6 of these"),
+    ]
+    console = Console(record=True, width=200)
+    console.print(funnel_table(funnel(entries())))
+    assert "no_text 4; kept: cut_short 6" in console.export_text()

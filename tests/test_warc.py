@@ -228,6 +228,34 @@ def test_of_chunks_that_were_cut_off_there_is_what_came(tmp_path, chunks, conten
     head = "Content-Type: text/html\r\nTransfer-Encoding: chunked"
     (found,) = read_bytes(tmp_path, warc_record(0, chunks, head))
     assert found.content == content
+    assert found.cut_short == (b"0\r\n" not in chunks and b"0\n" not in chunks)
+
+
+PACK = {
+    "gzip": gzip.compress,
+    "br": brotli.compress,
+    "deflate": zlib.compress,
+    "zstd": zstandard.compress,
+    "identity": bytes,
+}
+
+
+@pytest.mark.parametrize("encoding", PACK)
+def test_of_a_body_that_was_cut_off_there_is_what_came_and_it_is_told_from_whole_ones(tmp_path, encoding):
+    page = b"<html>" + b"".join(b"<p>Paragraph %d of some length.</p>" % i for i in range(12_000))
+    body = PACK[encoding](page)
+    head = f"Content-Type: text/html\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(body)}"
+    cut, whole = read_bytes(
+        tmp_path, warc_record(0, body[: len(body) * 3 // 4], head) + warc_record(1, body, head)
+    )
+    assert page.startswith(cut.content)
+    assert len(cut.content) > len(page) / 2
+    assert (cut.cut_short, whole.cut_short, whole.content) == (True, False, page)
+
+
+def test_a_page_that_its_crawler_stored_in_part_is_cut_short(tmp_path):
+    record = warc_record(0).replace(b"WARC-Date", b"WARC-Truncated: length\r\nWARC-Date")
+    assert [page.cut_short for page in read_bytes(tmp_path, record + warc_record(1))] == [True, False]
 
 
 def test_a_broken_size_of_a_chunk_is_named(tmp_path):

@@ -61,7 +61,7 @@ class CrawlStore:
         if response.status == 304 and known:
             return self._revisit(response, known, NOT_MODIFIED, self._stored(known))
         message = HttpResponse(response.status, response.headers, response.body)
-        body = decoded_body(message, self._limits)
+        body = decoded_body(message, self._limits).content
         message = HttpResponse(response.status, response.headers, body)
         payload = hashlib.sha256(body).hexdigest()
         if known and (known.status, known.payload) == (response.status, payload):
@@ -95,7 +95,7 @@ class CrawlStore:
         if isinstance(found, Fault):
             raise PayloadError(found.reason, f"as stored earlier: {found.detail}")
         message = parse_response(found.block, self._limits)
-        return HttpResponse(message.status, message.headers, decoded_body(message, self._limits))
+        return HttpResponse(message.status, message.headers, decoded_body(message, self._limits).content)
 
     def _revisit(
         self, response: Response, known: IndexEntry, profile: str, message: HttpResponse

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastwarc.stream_io import BrotliReader, ZstdReader
 
 from tasks.web.records import Fault, ReadLimits, Record
-from tasks.web.warc import Headers, WarcRecord, parse_headers
+from tasks.web.warc import Headers, WarcRecord, content_length, parse_headers
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 TEXT_TYPES = frozenset({"text/plain"})
@@ -33,6 +33,8 @@ _DOCUMENT = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html|head|b
 """How a page begins that is served as a plain text or as XML, and is shown as a page all the same."""
 _UTF16_TAG = re.compile(rb"<\0[^\0]\0|\0<\0[^\0]")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+")
+_PIECE = 4096
+"""Bytes decoded at a time: as many may be lost of a body that was cut off."""
 _MARKUP = re.compile(rb"<(?:!doctype|html|head|body|title|meta|div|p|article|script|\?xml)\b", re.IGNORECASE)
 
 
@@ -43,6 +45,14 @@ class HttpResponse:
     status: int
     headers: Headers
     body: bytes
+
+
+class Body(NamedTuple):
+    """The content of a response."""
+
+    content: bytes
+    cut: bool
+    """Whether its end is missing."""
 
 
 class PayloadError(Exception):
@@ -72,28 +82,39 @@ def _page(warc: WarcRecord, source_file: str, limits: ReadLimits) -> Record:
         raise PayloadError("no_url", f"a {warc.type or 'nameless'} record without WARC-Target-URI or id")
     if warc.type == "conversion":
         text = warc.block.decode("utf-8", errors="replace")
-        return _record(warc, source_file, None, text, "text/plain", "utf-8")
+        return _record(warc, source_file, None, text, "text/plain", "utf-8", cut=False)
     if warc.type == "resource":
-        content_type, content = warc.headers.get("content-type", ""), warc.block
+        content_type, content, cut = warc.headers.get("content-type", ""), warc.block, False
     elif warc.type == "response" and warc.url.startswith(_OTHER_PROTOCOLS):
         raise PayloadError("record_type", f"{warc.url[:40]} was not fetched by HTTP")
     elif warc.type == "response":
         response = parse_response(warc.block, limits)
         if response.status != 200:
             raise PayloadError("http_status", str(response.status))
-        content_type, content = response.headers.get("content-type", ""), decoded_body(response, limits)
+        content_type = response.headers.get("content-type", "")
+        content, cut = decoded_body(response, limits)
     else:
         raise PayloadError("record_type", f"{warc.type or 'no type'} holds no page")
     media_type, charset = parse_content_type(content_type)
     media_type = checked_type(media_type, content)
-    return _record(warc, source_file, content, None, media_type, charset)
+    return _record(warc, source_file, content, None, media_type, charset, cut=cut)
 
 
 def _record(
-    warc: WarcRecord, source_file: str, content: bytes | None, text: str | None, media_type: str, charset: str
+    warc: WarcRecord,
+    source_file: str,
+    content: bytes | None,
+    text: str | None,
+    media_type: str,
+    charset: str,
+    *,
+    cut: bool,
 ) -> Record:
     fetched_at = parse_date(warc.headers.get("warc-date", ""))
-    return Record(warc.url, content, text, media_type, charset, fetched_at, source_file, warc.offset)
+    cut = cut or "warc-truncated" in warc.headers
+    return Record(
+        warc.url, content, text, media_type, charset, fetched_at, source_file, warc.offset, cut_short=cut
+    )
 
 
 def parse_response(block: bytes, limits: ReadLimits) -> HttpResponse:
@@ -107,39 +128,44 @@ def parse_response(block: bytes, limits: ReadLimits) -> HttpResponse:
     return HttpResponse(int(status[1]), parse_headers(block[: end.end()]), block[end.end() :])
 
 
-def decoded_body(response: HttpResponse, limits: ReadLimits) -> bytes:
+def decoded_body(response: HttpResponse, limits: ReadLimits) -> Body:
     """The body with chunking and content encoding undone, where they are still there.
 
     Crawlers differ: some store the bytes as sent, some decode them and leave the headers. So a header is
-    believed only where the bytes agree. Of a body in chunks, gzip or deflate that was cut off there is what
-    came, as of a plain one. Raises PayloadError ``too_large`` over the bound and ``bad_encoding`` where the
-    bytes are broken.
+    believed only where the bytes agree. Of a body that was cut off there is what came, however it is packed.
+    Raises PayloadError ``too_large`` over the bound and ``bad_encoding`` where the bytes are broken.
     """
-    body = response.body
-    if "chunked" in response.headers.get("transfer-encoding", "").lower() and _CHUNK_SIZE.match(body):
-        body = _unchunked(body, limits)
-    encodings = response.headers.get("content-encoding", "").lower().replace(" ", "").split(",")
-    for encoding in reversed([name for name in encodings if name not in ("", "identity")]):
+    body, cut = response.body, False
+    chunked = "chunked" in response.headers.get("transfer-encoding", "").lower()
+    if chunked and _CHUNK_SIZE.match(body):
+        body, cut = _unchunked(body, limits)
+    stated = response.headers.get("content-encoding", "").lower().replace(" ", "").split(",")
+    encodings = [name for name in stated if name not in ("", "identity")]
+    for encoding in reversed(encodings):
         if not _MARKUP.match(body[:64].lstrip(_BLANK)):
-            body = _decode(encoding, body, limits)
-    return body
+            body, short = _decode(encoding, body, limits)
+            cut = cut or short
+    if not chunked and not encodings:
+        cut = len(body) < (content_length(response.headers) or 0)
+    return Body(body, cut)
 
 
-def _decode(encoding: str, body: bytes, limits: ReadLimits) -> bytes:
+def _decode(encoding: str, body: bytes, limits: ReadLimits) -> Body:
     if encoding in ("gzip", "x-gzip"):
-        return _gunzip(body, limits) if body.startswith(b"\x1f\x8b") else body
+        return _gunzip(body, limits) if body.startswith(b"\x1f\x8b") else Body(body, cut=False)
     if encoding == "deflate":
         return _deflated(body, limits, wbits=15 if body[:1] == b"\x78" else -15)
     if encoding == "zstd":
-        return _inflate(ZstdReader, body, limits) if body.startswith(b"\x28\xb5\x2f\xfd") else body
+        zstd = body.startswith(b"\x28\xb5\x2f\xfd")
+        return _inflate(ZstdReader, body, limits) if zstd else Body(body, cut=False)
     if encoding == "br":
         return _inflate(BrotliReader, body, limits)
     raise PayloadError("bad_encoding", f"unknown content encoding {encoding[:40]!r}")
 
 
-def _unchunked(body: bytes, limits: ReadLimits) -> bytes:
+def _unchunked(body: bytes, limits: ReadLimits) -> Body:
     """The content of a body in chunks, as much of it as there is."""
-    pieces, size, at = [], 0, 0
+    pieces, size, at, cut = [], 0, 0, False
     while size <= limits.record_bytes and (head := _CHUNK_SIZE.match(body, at)):
         at = head.end() + int(head[1], 16)
         if at == head.end():  # the last chunk; fields may follow
@@ -149,16 +175,17 @@ def _unchunked(body: bytes, limits: ReadLimits) -> bytes:
         if line_end := _LINE_END.match(body, at):
             at = line_end.end()
     else:
+        cut = True
         if size <= limits.record_bytes and not _CUT_SIZE.fullmatch(body, at):
             raise PayloadError("bad_encoding", f"no size of a chunk but {body[at : at + 16]!r}")
-    return _bounded(b"".join(pieces), limits)
+    return _bounded(b"".join(pieces), cut, limits)
 
 
-def _gunzip(body: bytes, limits: ReadLimits) -> bytes:
+def _gunzip(body: bytes, limits: ReadLimits) -> Body:
     """The content of a gzip body, as much of it as there is; bytes after it that are none are ignored, as
     browsers ignore them."""
     pieces: list[bytes] = []
-    left = limits.record_bytes + 1
+    left, cut = limits.record_bytes + 1, False
     while left > 0 and body.startswith(b"\x1f\x8b"):
         engine = zlib.decompressobj(wbits=31)
         try:
@@ -168,37 +195,39 @@ def _gunzip(body: bytes, limits: ReadLimits) -> bytes:
                 raise PayloadError("bad_encoding", str(error)) from None
             break
         left -= len(pieces[-1])
-        body = engine.unused_data
-    return _bounded(b"".join(pieces), limits)
+        body, cut = engine.unused_data, not engine.eof
+    return _bounded(b"".join(pieces), cut, limits)
 
 
-def _deflated(body: bytes, limits: ReadLimits, wbits: int) -> bytes:
+def _deflated(body: bytes, limits: ReadLimits, wbits: int) -> Body:
     engine = zlib.decompressobj(wbits=wbits)
     try:
         data = engine.decompress(body, limits.record_bytes + 1)
     except zlib.error as error:
         raise PayloadError("bad_encoding", str(error)) from None
-    return _bounded(data, limits)
+    return _bounded(data, not engine.eof, limits)
 
 
-def _inflate(reader: Callable[[BytesIO], Any], body: bytes, limits: ReadLimits) -> bytes:
-    if not body:
-        return body
+def _inflate(reader: Callable[[BytesIO], Any], body: bytes, limits: ReadLimits) -> Body:
+    """What a body decodes to, up to where it is cut off or broken, which these decoders do not tell apart."""
     source = reader(BytesIO(body))
-    pieces, size = [], 0
+    pieces: list[bytes] = []
+    size, cut = 0, False
     try:
-        while size <= limits.record_bytes and (piece := source.read(256 * 2**10)):
+        while body and size <= limits.record_bytes and (piece := source.read(_PIECE)):
             pieces.append(piece)
             size += len(piece)
     except OSError as error:
-        raise PayloadError("bad_encoding", str(error)) from None
-    return _bounded(b"".join(pieces), limits)
+        if not pieces:
+            raise PayloadError("bad_encoding", str(error)) from None
+        cut = True
+    return _bounded(b"".join(pieces), cut, limits)
 
 
-def _bounded(data: bytes, limits: ReadLimits) -> bytes:
+def _bounded(data: bytes, cut: bool, limits: ReadLimits) -> Body:
     if len(data) > limits.record_bytes:
         raise PayloadError("too_large", f"the content decodes to more than {limits.record_bytes} bytes")
-    return data
+    return Body(data, cut)
 
 
 def checked_type(media_type: str, content: bytes) -> str:

@@ -31,6 +31,8 @@ class Record:
     title: str = ""
     date: str = ""
     author: str = ""
+    cut_short: bool = False
+    """Whether the page's end is missing: the connection broke, or the crawler took no more."""
 
 
 @dataclass(frozen=True, slots=True)
