@@ -21,6 +21,13 @@ MASKED = {
         "postgres://admin:S3cret@db.host.io:5432/x",
         "write to jane@corp.com(work) first",
         "邮箱zhang@site.tech(工作日)",
+        "邮箱/zhangsan@qq.com",
+        "write to ram@mail.com.np or call",
+        "Jane@Firma.DE",
+        "office@kingdom.to",
+        "Mail to show@no-priors.com.Sarah is",
+        "JANE@MAIL.FIRMA.DE.",
+        "Jane@Gmail.Com",
     ],
     "phone": [
         "+86 138 0013 8000",
@@ -100,6 +107,12 @@ KEPT = [
     "scores = q@k.transpose(-2, -1)",
     "y = self.w@x.view(n, d)",
     "loss = p@q.log().sum()",
+    "x = w@x.to(device)",
+    "npm install lodash@latest.js",
+    "npm install pkg@1.2.3 other@1.2.3-beta.rc",
+    "npm i @scope/name@next.io",
+    "uses: actions/checkout@v4.ai",
+    "joe@machine.lan and root@box.localdomain",
     "aa:bb:cc:dd:ee:ff:00:11",
     "1:2:3:4:5:6:7:8",
     "增长+12345678元",
@@ -134,6 +147,10 @@ def test_what_only_looks_like_it_stays(text: str) -> None:
 
 def test_what_stands_around_it_stays() -> None:
     assert mask("Call (+18777804236), or me@site.io.", ALL)[0] == "Call (<PHONE>), or <EMAIL>."
+
+
+def test_emails_that_a_stroke_parts_are_two() -> None:
+    assert mask("a.li@qq.com/b.wang@163.com", ALL) == ("<EMAIL>/<EMAIL>", {"email": 2})
 
 
 @pytest.mark.parametrize("kind", MASKED)
