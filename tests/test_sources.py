@@ -299,6 +299,41 @@ def test_a_folder_of_pages(folder):
     assert list(read_records(folder / "site", "html", CONFIG, 1, 4)) == found[1:4]
 
 
+PAGE = "<!-- saved from url=(0014)about:internet -->\n<!DOCTYPE html><p>A page of a forum.</p>"
+
+
+def test_pages_of_any_name_are_taken_and_what_lies_with_them_is_named(tmp_path):
+    names = ["about", "view.php?id=3", "a.aspx", "b.jsp", "c.shtml"]
+    for name in names:
+        (tmp_path / name).write_text(PAGE)
+    others = {
+        "logo.png": b"\x89PNG\r\n", "source.php": b"<?php echo 1; ?><html>", "notes": b"Of <html> and more.",
+        ".git": b"", "bom": "\ufeff <html>".encode(), "rows.jsonl": b'{"text": "A row."}',
+    }  # fmt: skip
+    for name, content in others.items():
+        (tmp_path / name).write_bytes(content)
+    rows, site = resolve(str(tmp_path), CONFIG)
+    assert (rows.name, site.kind) == ("rows.jsonl", "html")
+    found = [
+        (r.url.rpartition("/")[2], getattr(r, "reason", "page"))
+        for r in read_records(tmp_path, "html", CONFIG)
+    ]
+    assert {name for name, said in found if said == "page"} == {*names, "bom"}
+    assert {name: said for name, said in found if said != "page"} == dict.fromkeys(
+        ["logo.png", "source.php", "notes"], "not_html"
+    )
+    (tmp_path / "logo2.png").write_bytes(b"\x89PNG\r\n")
+    assert resolve(str(tmp_path), CONFIG)[1].fingerprint != site.fingerprint, "it would not be named"
+
+
+def test_a_page_of_any_name_is_a_source_of_its_own(tmp_path):
+    (tmp_path / "a.aspx").write_text(PAGE)
+    (tmp_path / "b.bin").write_text("x")
+    (one,) = resolve(f"{tmp_path}/*", CONFIG)
+    assert (one.name, one.kind) == ("a.aspx", "html")
+    assert [record.url for record in read_records(Path(one.uri), one.kind, CONFIG)] == ["file:///a.aspx"]
+
+
 @pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take only names in UTF-8")
 def test_names_that_are_no_utf8_are_spelt_out(tmp_path):
     pages = tmp_path / "网页"

@@ -36,11 +36,13 @@ class Fingerprints:
             database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (*key, digest))
         return digest
 
-    def of_folder(self, folder: Path, files: Iterable[Path]) -> str:
-        """Hex sha256 over the relative names and digests of a folder's files."""
+    def of_folder(self, folder: Path, files: Iterable[Path], unread: Iterable[Path] = ()) -> str:
+        """Hex sha256 over the relative names and digests of a folder's files, and the names of the unread."""
         total = hashlib.sha256()
         for file in sorted(files):
             total.update(f"{spelt(file.relative_to(folder))}\n{self.of_file(file)}\n".encode())
+        for file in sorted(unread):
+            total.update(f"{spelt(file.relative_to(folder))}\n".encode())
         return total.hexdigest()
 
 

@@ -29,7 +29,10 @@ _CUT_SIZE = re.compile(rb"\r|[0-9A-Fa-f]{0,8}[ \t]*(?:;[^\r\n]*)?\r?")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _OTHER_PROTOCOLS = ("dns:", "whois:", "ftp:")
-_DOCUMENT = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_DOCUMENT = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*+-->\s*)*+<(?:!doctype\s+html|html|head|body)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 """How a page begins that is served as a plain text or as XML, and is shown as a page all the same."""
 _UTF16_TAG = re.compile(rb"<\0[^\0]\0|\0<\0[^\0]")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+")
@@ -239,13 +242,18 @@ def checked_type(media_type: str, content: bytes) -> str:
         raise PayloadError("empty", "the response has no content")
     if content.startswith(b"%PDF-") or _is_binary(content):
         raise PayloadError("not_html", f"binary content under the type {media_type or 'unknown'!r}")
-    if media_type in (*TEXT_TYPES, *XML_TYPES) and _DOCUMENT.match(content):
+    if media_type in (*TEXT_TYPES, *XML_TYPES) and begins_as_page(content):
         return "text/html"
     if media_type in HTML_TYPES or media_type in TEXT_TYPES:
         return media_type
     if media_type in ("", "application/octet-stream", "unknown/unknown") and _MARKUP.search(content, 0, 2048):
         return "text/html"
     raise PayloadError("not_html", media_type or "no content type and no markup")
+
+
+def begins_as_page(content: bytes) -> bool:
+    """Whether the bytes begin as a whole page does, which tells one whatever it is called."""
+    return _DOCUMENT.match(content) is not None
 
 
 def _is_binary(content: bytes) -> bool:

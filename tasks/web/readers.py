@@ -8,13 +8,15 @@ from pathlib import Path
 from tasks.web.config import IngestConfig
 from tasks.web.crawl_index import INDEX, read_entry, read_index
 from tasks.web.fingerprints import spelt
-from tasks.web.payload import PayloadError, checked_type, to_record
+from tasks.web.payload import PayloadError, begins_as_page, checked_type, to_record
 from tasks.web.records import Fault, ReadLimits, Record
 from tasks.web.rows import parquet_groups, read_dataset, read_jsonl, read_parquet
 from tasks.web.sitemaps import unpacked
 from tasks.web.warc import WarcRecord, read_warc, units
 
 FILES_A_UNIT = 512
+LOOKED_INTO = 4096
+"""Bytes at a file's start that tell whether it is a page, where its name does not."""
 KIND_OF_SUFFIX = {
     ".warc": "warc",
     ".wet": "wet",
@@ -37,6 +39,15 @@ def kind_of(name: str) -> str:
     return ""
 
 
+def file_kind(file: Path) -> str:
+    """As :func:`kind_of`, and ``html`` for what begins as a page: ``index``, ``a.php?id=3``, ``b.aspx``."""
+    kind = kind_of(file.name)
+    if kind or not file.is_file():
+        return kind
+    with file.open("rb") as opened:
+        return "html" if begins_as_page(opened.read(LOOKED_INTO)) else ""
+
+
 def work_units(path: Path, kind: str, config: IngestConfig) -> list[tuple[int, int | None]]:
     """Ranges of a source that :func:`read_records` can read one by one, in order, in any process."""
     if kind in ("warc", "wet"):
@@ -44,7 +55,7 @@ def work_units(path: Path, kind: str, config: IngestConfig) -> list[tuple[int, i
     if kind == "parquet":
         return [(group, group + 1) for group in range(parquet_groups(path))]
     if kind in ("crawl", "html"):
-        count = len(read_index(path)) if kind == "crawl" else len(html_files(path))
+        count = len(read_index(path)) if kind == "crawl" else len(site_files(path))
         return [(i, i + FILES_A_UNIT) for i in range(0, max(1, count), FILES_A_UNIT)]
     return [(0, None)]
 
@@ -104,16 +115,23 @@ def _crawl(
             yield record
 
 
-def html_files(path: Path) -> list[Path]:
-    """The HTML files of a folder (or the one file), sorted."""
+def site_files(path: Path) -> list[Path]:
+    """A folder's pages and what lies with them (or the one file), sorted; not files that are sources of
+    their own, and nothing hidden."""
     if path.is_file():
         return [path]
-    return sorted(found for found in path.rglob("*") if kind_of(found.name) == "html" and found.is_file())
+    return sorted(
+        found
+        for found in path.rglob("*")
+        if kind_of(found.name) in ("", "html")
+        and found.is_file()
+        and not any(part.startswith(".") for part in found.relative_to(path).parts)
+    )
 
 
 def _html(path: Path, name: str, limits: ReadLimits, start: int, end: int | None) -> Iterator[Record | Fault]:
-    """Each file as a page; its address is ``file:///NAME/PATH``, the same wherever the folder lies."""
-    for number, file in enumerate(html_files(path)[start:end], start):
+    """Each file as a page, or a fault; its address is ``file:///NAME/PATH``, wherever the folder lies."""
+    for number, file in enumerate(site_files(path)[start:end], start):
         inside = "" if path.is_file() else f"/{spelt(file.relative_to(path))}"
         url = f"file:///{name}{inside}"
         try:
@@ -126,6 +144,8 @@ def _html(path: Path, name: str, limits: ReadLimits, start: int, end: int | None
 
 
 def _page_bytes(file: Path, limits: ReadLimits) -> bytes:
+    if not file_kind(file):
+        raise PayloadError("not_html", "a file beside pages that does not begin as one")
     size = file.stat().st_size
     if size > limits.record_bytes:
         raise PayloadError("too_large", f"{size} bytes, {limits.record_bytes} allowed")

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.web.config import SPEED_ONLY, IngestConfig
 from tasks.web.fingerprints import Fingerprints, spelt
 from tasks.web.pydoc_site import PydocError, pydoc_crawl
-from tasks.web.readers import html_files, kind_of
+from tasks.web.readers import file_kind, kind_of, site_files
 from tasks.web.rows import parse_dataset, unreadable
 from tasks.web.urls import canonical_url
 
@@ -102,7 +102,7 @@ def _local(source: str, config: IngestConfig, fingerprints: Fingerprints) -> lis
         paths = sorted(Path(found) for found in glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute)
         if not paths:
             raise SourceError(f"the glob {source!r} matches no file (looked from {Path.cwd()})")
-        files = [found for found in paths if found.is_dir() or kind_of(found.name)]
+        files = [found for found in paths if found.is_dir() or file_kind(found)]
         if not files:
             raise SourceError(
                 f"{source!r} matches {len(paths)} files, none of a kind that can be read: {_KINDS}"
@@ -119,28 +119,29 @@ _KINDS = ".warc, .wet, .jsonl (each also .gz and .zst), .parquet, .html"
 def _path(path: Path, source: str, config: IngestConfig, fingerprints: Fingerprints) -> list[SourceRef]:
     if path.is_dir():
         return _folder(path, source, config, fingerprints)
-    kind = kind_of(path.name)
+    kind = file_kind(path)
     if not kind:
         raise SourceError(f"{path}: of no kind that can be read ({_KINDS}), named in {source!r}")
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty (0 bytes), named in {source!r}")
-    return [_file(path, source, config, fingerprints)]
+    return [_file(path, kind, source, config, fingerprints)]
 
 
 def _folder(folder: Path, source: str, config: IngestConfig, fingerprints: Fingerprints) -> list[SourceRef]:
     """A folder's data files, each by itself, and its pages together."""
-    files = sorted(found for found in folder.rglob("*") if found.is_file() and kind_of(found.name))
-    data = [found for found in files if kind_of(found.name) != "html"]
-    refs = [_file(found, source, config, fingerprints) for found in data]
-    if pages := html_files(folder):
-        refs.append(_ref(folder, "html", fingerprints.of_folder(folder, pages)))
+    files = sorted(found for found in folder.rglob("*") if found.is_file())
+    kinds = [(found, kind_of(found.name)) for found in files]
+    refs = [_file(f, kind, source, config, fingerprints) for f, kind in kinds if kind not in ("", "html")]
+    with_pages = site_files(folder)
+    if pages := [found for found in with_pages if file_kind(found)]:
+        others = set(with_pages).difference(pages)
+        refs.append(_ref(folder, "html", fingerprints.of_folder(folder, pages, others)))
     if not refs:
         raise SourceError(f"the folder {source!r} holds no file of a kind that can be read: {_KINDS}")
     return refs
 
 
-def _file(path: Path, source: str, config: IngestConfig, fingerprints: Fingerprints) -> SourceRef:
-    kind = kind_of(path.name)
+def _file(path: Path, kind: str, source: str, config: IngestConfig, fingerprints: Fingerprints) -> SourceRef:
     if wrong := unreadable(path, kind, config):
         raise SourceError(f"{path}, named in {source!r}, {wrong}")
     return _ref(path, kind, fingerprints.of_file(path))
