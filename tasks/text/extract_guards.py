@@ -53,7 +53,7 @@ _BORDER = re.compile(rf"</?(?:{'|'.join(sorted(BLOCKS | TABLE | {'body', 'table'
 _ENDS = np.isin(np.arange(256), list(b"\0\t\n\f\r />"))
 """Bytes that end a tag's name."""
 _LOWER = np.uint64(0x2020202020202020)
-_LEADING = np.array([(1 << 8 * length) - 1 for length in range(NAME + 1)], np.uint64)
+_ONE = np.uint64(1)
 _BLANKS = np.isin(np.arange(256), list(b"\t\n\f\r "))
 MOST_BLANKS = 16
 """Blanks looked through between a quote and what stands before it."""
@@ -214,9 +214,8 @@ def _tags(
     """The tags at the places of "<"; NAME bytes and two follow the page's own."""
     eight: NDArray[np.uint64] = np.ndarray((len(characters) - NAME + 1,), "<u8", characters, strides=(1,))
     letters = eight[at + 1 + closing]
-    ends = _ENDS[letters.view(np.uint8)].reshape(-1, NAME)
-    length = np.where(ends.any(1), ends.argmax(1), NAME)
-    names = (letters | _LOWER) & _LEADING[length]
+    ends = _ENDS[letters.view(np.uint8)].view(letters.dtype)
+    names = (letters | _LOWER) & (ends - _ONE) & ~ends  # the bits below the first one set: what stands before
     first = (names & np.uint64(0xFF)).astype(np.uint8)
     tags = (first >= ord("a")) & (first <= ord("z"))  # no "<!" and no "< "
     inside = _may_be_inside(characters) if careful else np.zeros(0, np.bool_)

@@ -26,9 +26,10 @@ def _either(*names: str) -> str:
 
 
 _START = re.compile(
-    rf"<(?:!--|{_either('script', 'style', 'svg')}\b|/?{_either('noframes')}\b"
+    rf"<(?=[!aAhHmMnNsStT]|/[nN])(?:!--|{_either('script', 'style', 'svg')}\b|/?{_either('noframes')}\b"
     rf"|{_either('article', 'h1', 'main', 'meta', 'time')}(?=[\s/>]))".encode()
 )
+"""The letters first: most tags are none of these, and are told by their first."""
 MARKED = (b"<article", b"<h1", b"<main", b"<meta", b"<time")
 NEARBY = 2000
 """Bytes before a tag in which one that it stands in begins."""

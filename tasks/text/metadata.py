@@ -76,7 +76,8 @@ _DATED = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _BYLINE = re.compile(
-    r"<[a-z]+\b[^>]{0,300}?(?:rel|itemprop|class)\s*=\s*[\"'][^\"'>]{0,200}?(?:author|byline)[^>]*>"
+    # Atomic: wherever in the tag the word is, what follows is the same, and is looked through once.
+    r"(?><[a-z]+\b[^>]{0,300}?(?:rel|itemprop|class)\s*=\s*[\"'][^\"'>]{0,200}?(?:author|byline)[^>]*>)"
     r"(?:\s*<[^>]*>){0,4}\s*(?:(?:written |posted )?by:?\s+)?(?:\s*<[^>]*>){0,3}\s*([^<>\d|@]{3,60})<",
     re.IGNORECASE,
 )
