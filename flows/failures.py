@@ -8,6 +8,7 @@ MENDABLE = (
     "flows.embedded.PrefectStartError",
     "flows.loading.ConfigError",
     "flows.operations.DamagedStoreError",
+    "flows.parts.NothingReadError",
     "flows.parts.PartsFailedError",
     "flows.prefect_outage.PrefectAwayError",
     "flows.stack_errors.StackError",

@@ -23,11 +23,15 @@ Part = TypeVar("Part")
 
 
 FAILURES_NAMED = 20
-"""Of parts that failed, in the error's message; the log of the run has each."""
+"""Of parts that failed or gave nothing, in the error's message; the log of the run has each."""
 
 
 class PartsFailedError(RuntimeError):
     """More parts of a stage failed than the configuration allows; the message names them and why."""
+
+
+class NothingReadError(RuntimeError):
+    """No source gave a document; the message says why, source by source."""
 
 
 def check_inputs(config: HasSources) -> list[SourceRef]:
@@ -81,12 +85,30 @@ def enough(config: HasSources, results: tuple[list[Part], list[PartFailure]]) ->
     lines = [f"{f.stage} {f.part}: {type(f.error).__name__}: {f.error}" for f in failures]
     share = len(failures) / (len(failures) + len(artifacts))
     if not artifacts or share > config.run.max_failed_parts:
-        more = len(lines) - FAILURES_NAMED
-        lines[FAILURES_NAMED:] = [f"and {more:,} more"] if more > 0 else []
         raise PartsFailedError(
             f"{len(failures)} of {len(failures) + len(artifacts)} parts of {failures[0].stage} failed "
-            f"(run.max_failed_parts allows a share of {config.run.max_failed_parts}):\n" + "\n".join(lines)
+            f"(run.max_failed_parts allows a share of {config.run.max_failed_parts}):\n{_listed(lines)}"
         ) from failures[0].error
     for line in lines:
         get_run_logger().warning("Going on without a part that failed: %s", line)
     return artifacts
+
+
+def some_read(parts: list[Artifact]) -> list[Artifact]:
+    """The parts of ``ingest``, if a document came of any; raises NothingReadError else."""
+    if active_plan() is not None or any(part.stats["documents"] for part in parts):
+        return parts
+    lines = [
+        f"{part.stats['source']}: "
+        + (", ".join(f"{name} {n:,}" for name, n in part.stats["reasons"].items()) or "no record at all")
+        for part in parts
+    ]
+    raise NothingReadError(
+        f"No source gave a document:\n{_listed(lines)}\nMend or replace the sources; `modelmill why URL` "
+        f"tells what was said of one record."
+    )
+
+
+def _listed(lines: list[str]) -> str:
+    more = len(lines) - FAILURES_NAMED
+    return "\n".join([*lines[:FAILURES_NAMED], *([f"and {more:,} more"] if more > 0 else [])])

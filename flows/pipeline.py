@@ -15,7 +15,7 @@ from flows.announcements import announce_registration
 from flows.config import HasSources, Learning, PipelineConfig
 from flows.corpora import earlier_corpora
 from flows.frozen import frozen
-from flows.parts import bring, call_workers, enough, labels
+from flows.parts import bring, call_workers, enough, labels, some_read
 from flows.reporting import publish
 from flows.runners import placed, run_name
 from flows.runs import Outcome, remember
@@ -65,7 +65,7 @@ def gather(config: HasSources) -> Artifact:
     """
     names, sources = bring(config)
     call_workers(config, sources)
-    documents = enough(config, ingest.map(sources, config.ingest, config.extract, labels=names))
+    documents = some_read(enough(config, ingest.map(sources, config.ingest, config.extract, labels=names)))
     documents = without_taken_down(config, documents, labels(documents, names))
     cleaned = enough(config, clean.map(documents, config.clean, labels=labels(documents, names)))
     return deduplicate(cleaned, config.deduplicate, earlier_corpora(config, cleaned))

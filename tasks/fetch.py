@@ -18,6 +18,7 @@ from tasks.web.buckets import copy_object
 from tasks.web.config import CrawlConfig, IngestConfig
 from tasks.web.crawl import CrawlReport, crawl
 from tasks.web.download import download
+from tasks.web.fetch import RETRY_STATUSES
 from tasks.web.freshness import is_fresh
 from tasks.web.pydoc_site import HOST, pydoc_crawl, pydoc_servers
 from tasks.web.sources import SourceRef, resolve_all
@@ -47,7 +48,7 @@ def _crawl(run: StageRun, source: SourceRef, config: CrawlConfig, earlier: Path 
             report = crawl(seeds, settings, run.path, run.progress, earlier, {HOST: ports}, left)
     else:
         report = crawl(source.seeds, config, run.path, run.progress, earlier, left=left)
-    if not report.pages:
+    if not (report.statuses["200"] or report.statuses["304"]):
         raise _nothing(source, report)
     run.identity = report.identity
     failures = [asdict(failure) for failure in report.failures[:FAILURES_LISTED]]
@@ -77,14 +78,21 @@ def _left(folder: Path) -> list[Path]:
 
 
 def _nothing(source: SourceRef, report: CrawlReport) -> ConnectionError | ValueError:
-    """Why a crawl has no page at all; of a kind that is tried again where the network was at fault."""
-    first = report.failures[0] if report.failures else None
-    if first is None:
-        why = "robots.txt forbids it" if report.skipped["robots"] else "no address could be asked for"
-    else:
+    """Why a crawl has no page at all; of a kind that is tried again where that can help."""
+    answers, again = {int(status) for status in report.statuses}, False
+    if report.failures:
+        first = report.failures[0]
         why = f"{first.url}: {first.reason}: {first.detail}"
-    kind = ConnectionError if first and first.reason in ("network", "timed_out", "no_robots") else ValueError
-    return kind(f"the crawl of {source.name} got no page: {why}")
+        again = first.reason in ("network", "timed_out", "no_robots")
+    elif answers:
+        again = answers <= RETRY_STATUSES
+        mend = (
+            "try later" if again else "see in a browser where its pages are, and whether it lets programs in"
+        )
+        why = f"the server answers {', '.join(map(str, sorted(answers)))}; {mend}"
+    else:
+        why = "robots.txt forbids it" if report.skipped["robots"] else "no address could be asked for"
+    return (ConnectionError if again else ValueError)(f"the crawl of {source.name} got no page: {why}")
 
 
 def _file(run: StageRun, source: SourceRef, config: CrawlConfig, earlier: Path | None) -> dict[str, Any]:

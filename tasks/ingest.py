@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -88,7 +88,7 @@ def ingest(
             run.progress(taken, None, "records")
     reasons = _merge(run, len(units))
     documents = run.rows[DOCUMENTS_FILE]
-    _judge(place, documents, reasons, config)
+    _judge(place, documents, reasons, config, run.path / REJECTS_FILE)
     if not reasons.total():
         run.log.info("%d documents", documents)
     else:
@@ -261,14 +261,21 @@ def _remarks(documents: Path) -> dict[str, int]:
     return {CUT_SHORT: cut} if cut else {}
 
 
-def _judge(place: Place, documents: int, reasons: Counter[str], config: IngestConfig) -> None:
+def _first(rejects: Path, reasons: Collection[str]) -> str:
+    """What was said of the first record that was rejected for one of the reasons."""
+    rows = read_rows(rejects, columns=["reason", "detail"])
+    return next(str(row["detail"]) for row in rows if row["reason"] in reasons)
+
+
+def _judge(place: Place, documents: int, reasons: Counter[str], config: IngestConfig, rejects: Path) -> None:
     broken = {name: count for name, count in reasons.most_common() if name not in NOT_PAGES}
     total, failed = documents + reasons.total(), sum(broken.values())
     if total >= FEWEST_TO_JUDGE and failed > config.max_failed_share * total:
         listed = ", ".join(f"{name} {count}" for name, count in broken.items())
         raise TooManyFailuresError(
             f"{place.name}: {failed} of {total} records are broken or failed ({listed}); "
-            f"ingest.max_failed_share allows {config.max_failed_share:g}. Mend the source, or allow more."
+            f"ingest.max_failed_share allows {config.max_failed_share:g}. The first: "
+            f"{_first(rejects, broken)}. Mend the source, or allow more."
         )
     empty = sum(reasons[name] for name in WITHOUT_TEXT)
     pages = documents + empty
@@ -277,6 +284,6 @@ def _judge(place: Place, documents: int, reasons: Counter[str], config: IngestCo
         mend = "Name the column with the text in ingest.text_field" if rows else "Try another extract.mode"
         raise TooManyFailuresError(
             f"{place.name}: {empty} of {pages} {'rows' if rows else 'pages'} hold no text; "
-            f"ingest.max_empty_share allows {config.max_empty_share:g}. {mend}, leave the source out, "
-            f"or allow more."
+            f"ingest.max_empty_share allows {config.max_empty_share:g}. The first: "
+            f"{_first(rejects, WITHOUT_TEXT)}. {mend}, leave the source out, or allow more."
         )

@@ -243,6 +243,14 @@ def test_a_dead_server_and_a_broken_one_are_failures_with_reasons(site, tmp_path
     assert [failure.reason for failure in dead.failures] == ["network"]
 
 
+def test_what_cannot_be_had_securely_is_asked_for_once(site, tmp_path):
+    secure = site.url.replace("http:", "https:")
+    report = crawl([secure], settings(robots=False, retries=3, backoff_seconds=60), tmp_path)
+    (failure,) = report.failures
+    assert failure.reason == "tls"
+    assert "speaks http:// at this address" in failure.detail
+
+
 # --- addresses that are not of the public internet --------------------------------------------------------
 
 

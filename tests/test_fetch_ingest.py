@@ -186,7 +186,9 @@ def test_a_source_whose_pages_are_mostly_without_text_is_refused(home, tmp_path)
 
 def test_of_rows_without_text_it_is_said_which_setting_names_their_column(home, tmp_path):
     (tmp_path / "x.jsonl").write_text('{"content": "A river."}\n' * 30)
-    with pytest.raises(TooManyFailuresError, match=r"30 of 30 rows hold no text; .* ingest\.text_field"):
+    with pytest.raises(
+        TooManyFailuresError, match=r"30 of 30 rows hold no text; .* columns: content .* ingest\.text_field"
+    ):
         ingested(str(tmp_path / "x.jsonl"))
 
 
@@ -335,6 +337,18 @@ def test_a_crawl_without_a_page_says_why(home, site, page):
         crawled(site, "now")
     with pytest.raises(ConnectionError, match=r"got no page: .*network"):
         fetch.run_now(resolve("crawl:http://127.0.0.1:9/", CONFIG)[0], LOCAL, "now")
+
+
+def test_a_crawl_that_got_refusals_alone_is_none_and_is_asked_for_again(home, small_site, page):
+    good = small_site.pages["/"]
+    small_site.pages["/"] = page("no", 403)
+    with pytest.raises(ValueError, match="got no page: the server answers 403; see in a browser"):
+        crawled(small_site, "now")
+    small_site.pages["/"] = page("busy", 503)
+    with pytest.raises(ConnectionError, match="got no page: the server answers 503; try later"):
+        crawled(small_site, "now")
+    small_site.pages["/"] = good
+    assert crawled(small_site, "now").stats["documents"] > 1
 
 
 def test_when_a_source_is_asked_again(home):

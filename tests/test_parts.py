@@ -3,8 +3,23 @@
 import pytest
 
 from flows.loading import check
-from flows.parts import PartsFailedError, enough
+from flows.parts import NothingReadError, PartsFailedError, enough, some_read
+from storage.artifacts import Artifact, Recipe
+from storage.store import open_store
 from tasks.stage import PartFailure
+
+
+def read(documents: int, reasons: dict[str, int]) -> Artifact:
+    """What ``ingest`` made of a source."""
+    stats = {"source": f"{documents}.warc", "documents": documents, "reasons": reasons}
+    return open_store().make(Recipe(stage="ingest", code={}, inputs=stats), (), lambda _draft: stats)
+
+
+def test_where_no_source_gave_a_document_it_is_said_what_each_gave_instead(home: object) -> None:
+    nothing, some = read(0, {"http_status": 3, "not_html": 1}), read(2, {})
+    assert some_read([nothing, some]) == [nothing, some]
+    with pytest.raises(NothingReadError, match=r"(?m)^0.warc: http_status 3, not_html 1$"):
+        some_read([nothing])
 
 
 @pytest.mark.parametrize(("count", "lines"), [(3, 4), (100_000, 22)])

@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +22,7 @@ from tasks.web.fingerprints import Fingerprints
 from tasks.web.freshness import is_fresh
 from tasks.web.readers import kind_of, read_records, read_source, work_units
 from tasks.web.records import Fault, Record
+from tasks.web.rows import DatasetError, read_dataset
 from tasks.web.sources import SourceError, resolve, resolve_all
 
 CONFIG = IngestConfig()
@@ -379,6 +381,40 @@ def test_a_dataset_on_a_server_is_streamed(site, tmp_path):
     assert [(record.text, record.offset) for record in found] == [("row 0", 0), ("row 1", 1)]
 
 
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            '{"content": "a"}',
+            "no column 'text' but 'content'; name the one that holds the text in ingest.text_",
+        ),
+        ('{"text": "a"}\n{broken', "files that are named without hf:// lose their broken rows alone"),
+    ],
+)
+def test_a_dataset_that_cannot_be_read_says_what_to_do(tmp_path, rows, said):
+    (tmp_path / "rows.jsonl").write_text(rows)
+    with pytest.raises(DatasetError, match=said):
+        list(read_dataset(f"hf://{tmp_path}", "x", CONFIG))
+
+
+@pytest.mark.filterwarnings("default")
+def test_of_a_datasets_file_on_the_web_the_way_is_told_on_which_refusals_are(site, page):
+    site.pages["/rows.jsonl"] = page("busy", 503)
+    with pytest.raises(DatasetError, match=r"as a source by itself, 'http://.*/rows.jsonl' tells"):
+        list(read_dataset(f"hf://json?data_files={site.url}/rows.jsonl", "x", CONFIG))
+
+
+@pytest.mark.filterwarnings("default")
+def test_of_a_dataset_that_is_private_the_token_is_named(monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise datasets.exceptions.DatasetNotFoundError("Dataset 'a/b' doesn't exist or cannot be accessed.")
+
+    monkeypatch.setattr("datasets.load_dataset", refuse)
+    with pytest.raises(DatasetError, match=r"'a/b' .* token that may read it in HF_TOKEN"):
+        list(read_dataset("hf://a/b", "x", CONFIG))
+
+
 # --- remote files -----------------------------------------------------------------------------------------
 
 
@@ -460,14 +496,18 @@ def test_objects_in_a_bucket(s3):
     store = S3Store("modelmill-test", client_options={"allow_http": True})
     for name in ("in/a.jsonl", "in/b.warc.gz", "in/notes.txt", "in/deep/c.jsonl"):
         obstore.put(store, name, b"x")
-    assert [ref.name for ref in resolve(f"{s3}/in/", CONFIG)] == ["a.jsonl", "b.warc.gz", "c.jsonl"]
+    for prefix in ("in/", "in"):
+        assert [ref.name for ref in resolve(f"{s3}/{prefix}", CONFIG)] == ["a.jsonl", "b.warc.gz", "c.jsonl"]
+    assert [ref.name for ref in resolve(f"{s3}/in/deep/c.jsonl", CONFIG)] == ["c.jsonl"]
+    with pytest.raises(SourceError, match="matches no object"):
+        resolve(f"{s3}/i", CONFIG)
     (one,) = resolve(f"{s3}/in/*.gz", CONFIG)
     assert (one.kind, one.uri, bool(one.fingerprint)) == ("s3", f"{s3}/in/b.warc.gz", True)
     obstore.put(store, "in/b.warc.gz", b"changed")
     assert resolve(f"{s3}/in/b.warc.gz", CONFIG)[0].fingerprint != one.fingerprint
     with pytest.raises(SourceError, match="matches no object"):
         resolve(f"{s3}/out/", CONFIG)
-    with pytest.raises(SourceError, match="cannot list bucket 'no-such-bucket'"):
+    with pytest.raises(SourceError, match=r"cannot list bucket 'no-such-bucket': NoSuchBucket: [\w ]*$"):
         resolve("s3://no-such-bucket/x.jsonl", CONFIG)
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +21,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 PIECE = 8 * 2**20
+_ANSWER = re.compile(r"<Code>([^<]*)</Code>\s*<Message>([^<]*)</Message>")
 
 
 class BucketError(ConnectionError):
@@ -36,14 +39,19 @@ class BucketObject:
 
 
 def list_objects(uri: str) -> list[BucketObject]:
-    """The objects that an address, a prefix ending in ``/`` or a glob names, sorted; BucketError else."""
+    """The objects that a key, a prefix (all below it) or a glob names, sorted; BucketError else."""
     bucket, pattern = _split(uri)
-    prefix = pattern if not glob.has_magic(pattern) else pattern[: _first_magic(pattern)]
+    magic = glob.has_magic(pattern)
+    prefix = pattern[: _first_magic(pattern)].rpartition("/")[0] if magic else pattern.rstrip("/")
+    store = _store(bucket)
     try:
-        found = [meta for batch in obstore.list(_store(bucket), prefix.rpartition("/")[0]) for meta in batch]
+        found = [meta for batch in obstore.list(store, prefix) for meta in batch]
+        if prefix and not found and not magic:
+            with suppress(FileNotFoundError):
+                found = [obstore.head(store, prefix)]
     except (BaseError, OSError) as error:
-        raise BucketError(f"cannot list bucket {bucket!r}: {error}") from error
-    wanted = [meta for meta in found if _matches(str(meta["path"]), pattern)]
+        raise BucketError(f"cannot list bucket {bucket!r}: {_said(error)}") from error
+    wanted = [meta for meta in found if not magic or fnmatchcase(str(meta["path"]), pattern)]
     objects = [
         BucketObject(
             f"s3://{bucket}/{m['path']}", m["path"], str(m["e_tag"] or m["last_modified"]), m["size"]
@@ -64,14 +72,14 @@ def copy_object(uri: str, path: Path, tell: Callable[[float, float | None, str],
                 file.write(piece)
                 tell(file.tell() / 2**20, found.meta["size"] / 2**20, "MB")
     except BaseError as error:
-        raise BucketError(f"cannot fetch {uri}: {error}") from error
+        raise BucketError(f"cannot fetch {uri}: {_said(error)}") from error
     partial.rename(path)
 
 
-def _matches(key: str, pattern: str) -> bool:
-    if not pattern or pattern.endswith("/"):
-        return key.startswith(pattern)
-    return fnmatchcase(key, pattern)
+def _said(error: Exception) -> str:
+    """What the store answered, in its own words where it has some, without the rest of the exchange."""
+    answer = _ANSWER.search(str(error))
+    return f"{answer[1]}: {answer[2]}" if answer else str(error).partition("\n")[0]
 
 
 def _first_magic(pattern: str) -> int:

@@ -11,6 +11,7 @@ from tasks.web.download import DownloadError, GoneError, fetch_bytes
 
 MAX_LISTING_BYTES = 64 * 2**20
 KINDS = ("warc", "wet")
+CRAWLS = "https://index.commoncrawl.org/collinfo.json"
 
 
 class CommonCrawlError(ValueError):
@@ -26,8 +27,14 @@ def chosen_files(source: str, config: IngestConfig) -> list[str]:
     listing = urljoin(config.common_crawl_url, f"crawl-data/{crawl}/{kind}.paths.gz")
     try:
         body = fetch_bytes(listing, config.crawl, MAX_LISTING_BYTES)
-    except (DownloadError, GoneError) as error:
-        raise CommonCrawlError(f"the listing of crawl {crawl} cannot be had: {error}") from error
+    except DownloadError as error:
+        raise CommonCrawlError(
+            f"the listing of crawl {crawl} cannot be had now: {error}; try later"
+        ) from error
+    except GoneError as error:
+        raise CommonCrawlError(
+            f"the listing of crawl {crawl} cannot be had: {error}; crawls are listed at {CRAWLS}"
+        ) from error
     engine = zlib.decompressobj(wbits=47)  # gzip or zlib
     try:
         text = engine.decompress(body, MAX_LISTING_BYTES).decode("ascii")

@@ -155,7 +155,7 @@ class Fetcher:
         """Fetch one address without following redirects.
 
         Tried again, with growing waits, where that can help. Raises FetchError: ``refused_address``,
-        ``timed_out``, ``network``, ``bad_url``, ``too_large``.
+        ``timed_out``, ``network``, ``tls``, ``bad_url``, ``too_large``.
         """
         last: Response | FetchError = FetchError("network", "not tried")
         for attempt in range(self.config.retries + 1):
@@ -180,6 +180,9 @@ class Fetcher:
         except TimeoutError:
             return FetchError("timed_out", f"no whole response within {self.config.page_seconds:g} s")
         except Exception as error:
+            cause = _tls_error(error)
+            if cause is not None and not isinstance(cause, ssl.SSLEOFError):  # that is a broken connection
+                return FetchError("tls", _without_tls(cause))
             for kind, reason in _REASONS:
                 if isinstance(error, kind):
                     return FetchError(reason, f"{type(error).__name__} {error}".strip())
@@ -213,6 +216,21 @@ class Fetcher:
                 return min(asked, LONGEST_WAIT_S)
         longest = min(self.config.backoff_seconds * 2 ** (attempt - 1), LONGEST_WAIT_S)
         return float(longest * random.uniform(0.5, 1.0))
+
+
+def _tls_error(error: BaseException) -> ssl.SSLError | None:
+    """What went wrong with TLS, if that was behind an error."""
+    link: BaseException | None = error
+    while link is not None and not isinstance(link, ssl.SSLError):
+        link = link.__cause__ or link.__context__
+    return link
+
+
+def _without_tls(error: ssl.SSLError) -> str:
+    """Why there is no secure connection, and the mend."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{error}; if you trust it, name a file with its issuer's certificate in SSL_CERT_FILE"
+    return f"{error}; it may be that the server speaks http:// at this address"
 
 
 async def _body(answer: httpcore.Response, limit: int, cut: bool) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, urlsplit
@@ -26,6 +27,12 @@ from tasks.web.frames import (
 from tasks.web.records import Fault, Record
 
 ROWS_AT_ONCE = 64
+
+
+class DatasetError(ValueError):
+    """A Hugging Face dataset that cannot be read; the message says why, and the mend."""
+
+
 DATASET_OPTIONS = ("config", "split", "revision", "data_files")
 
 
@@ -241,28 +248,37 @@ def read_dataset(uri: str, name: str, config: IngestConfig) -> Iterator[Record |
 
     ``data_files`` names files or addresses for a loader (``hf://json?data_files=https://…/rows.jsonl``).
 
-    Raises what ``datasets`` raises where the dataset cannot be had at all.
+    Raises DatasetError where the dataset cannot be had, a file of it is broken, or its first row has no
+    column to read; of a wrong split or configuration, and of the network, what ``datasets`` raises.
     """
     import datasets
 
     path, options = parse_dataset(uri)
-    stream = datasets.load_dataset(
-        path,
-        options.get("config"),
-        data_files=options.get("data_files"),
-        split=options.get("split", "train"),
-        revision=options.get("revision"),
-        streaming=True,
-    )
-    rows = iter(stream)
-    number = 0
-    while not config.max_rows or number < config.max_rows:
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        yield row_record(row, number, name, config)
-        number += 1
+    try:
+        stream = datasets.load_dataset(
+            path,
+            options.get("config"),
+            data_files=options.get("data_files"),
+            split=options.get("split", "train"),
+            revision=options.get("revision"),
+            streaming=True,
+        )
+        for number, row in enumerate(islice(stream, config.max_rows or None)):
+            if not number and (wrong := _without_columns(list(row), config)):
+                raise DatasetError(f"the dataset {wrong}")
+            yield row_record(row, number, name, config)
+    except datasets.exceptions.DatasetNotFoundError as error:
+        raise DatasetError(
+            f"{error} A private or gated one needs a token that may read it in HF_TOKEN."
+        ) from error
+    except FileNotFoundError as error:
+        web = options.get("data_files", "").startswith(("http://", "https://"))
+        mend = f"; as a source by itself, {options['data_files']!r} tells its server's answer" if web else ""
+        raise DatasetError(f"{error}{mend}") from error
+    except pa.ArrowException as error:
+        raise DatasetError(
+            f"{str(error).rstrip('.')}; files that are named without hf:// lose their broken rows alone"
+        ) from error
 
 
 def parse_dataset(uri: str) -> tuple[str, dict[str, str]]:
