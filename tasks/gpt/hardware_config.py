@@ -58,8 +58,8 @@ class HardwareConfig(StageConfig):
     compile: Literal["off", "on", "auto"] = Field(
         "auto",
         title="torch.compile",
-        description="auto: on a GPU, and on a CPU never, whatever the run's length: there it takes 10 to 16 s "
-        "and a C++ compiler, and wins about a tenth; on: everywhere. Where compiling fails the run goes on "
+        description="auto: on a GPU, and on a CPU never, however long the run: there it takes 10 to 16 s and "
+        "a C++ compiler, and wins about a tenth; on: everywhere. Where compiling fails the run goes on "
         "without, and says so.",
     )
     shard_cache_gb: float = Field(
