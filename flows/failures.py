@@ -27,6 +27,10 @@ MENDABLE = (
     "tasks.gpt.errors.TrainingError",
 )
 """Errors whose message says what, where and the mend, by their full names (imported when one is met)."""
+BUCKET = tuple(
+    f"obstore.exceptions.{name}Error" for name in ("Generic", "PermissionDenied", "Unauthenticated")
+)
+"""A bucket that does not answer or refuses; the message goes on for a page."""
 
 
 def explain_failure(error: BaseException) -> str | None:
@@ -34,6 +38,11 @@ def explain_failure(error: BaseException) -> str | None:
     for link in chain_of(error):
         if any(_is(link, name) for name in MENDABLE):
             return str(link)
+        if any(_is(link, name) for name in BUCKET):
+            return (
+                f"The store's bucket does not answer or refuses: {str(link).splitlines()[0]}. Check "
+                f"MODELMILL_STORE and the credentials (AWS_…), and run again: what is finished is kept."
+            )
     return None
 
 

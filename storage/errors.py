@@ -12,6 +12,10 @@ class StorageError(Exception):
     """Base of everything the store refuses or cannot do."""
 
 
+class StoreUnusableError(StorageError):
+    """Nothing can be kept in the store, or its address names none."""
+
+
 class ArtifactMissingError(StorageError):
     """An artifact is not in the store, or not whole."""
 

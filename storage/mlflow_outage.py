@@ -19,6 +19,8 @@ NETWORK = frozenset(
     {"ConnectionError", "ConnectTimeout", "ReadTimeout", "RetryError", "ChunkedEncodingError"}
 )
 """Of the library requests, which is not imported for their sake."""
+DATABASE = frozenset({"OperationalError", "InterfaceError"})
+"""Of sqlalchemy, for a database that cannot be reached or does not do its work."""
 
 
 class MlflowUnreachableError(StorageError, ConnectionError):
@@ -45,7 +47,8 @@ def answering(uri: str) -> Iterator[None]:
 def _is_outage(error: BaseException) -> bool:
     if isinstance(error, ConnectionError | TimeoutError):
         return True
-    if type(error).__module__.startswith("requests.") and type(error).__name__ in NETWORK:
+    library, name = type(error).__module__.partition(".")[0], type(error).__name__
+    if (library == "requests" and name in NETWORK) or (library == "sqlalchemy" and name in DATABASE):
         return True
     if getattr(error, "error_code", None) in BUSY_CODES:
         return True

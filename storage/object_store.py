@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from pydantic import ValidationError
 
 from storage.artifacts import KEY_LENGTH, Artifact, Parent, Part, Recipe
-from storage.errors import ArtifactMissingError, needing_room
+from storage.errors import ArtifactMissingError, StoreUnusableError, needing_room
 from storage.home import home, scratch
 from storage.local_store import NOTES
 from storage.locks import exclusive
@@ -48,7 +48,13 @@ class ObjectStore:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
-        self._objects = obstore.store.from_url(self.uri)
+        try:
+            self._objects = obstore.store.from_url(self.uri)
+        except BaseError as error:
+            raise StoreUnusableError(
+                f"MODELMILL_STORE: {self.uri} names no store ({str(error).splitlines()[0]}). Give a folder "
+                f"or s3://bucket/prefix"
+            ) from error
         self._scratch = scratch() / hashlib.sha256(self.uri.encode()).hexdigest()[:16]
 
     def records_root(self) -> Path:

@@ -42,7 +42,10 @@ class RegistryError(StorageError):
 
 
 def connect(uri: str = "") -> MlflowClient:
-    """A client for ``uri``, or for ``MLFLOW_TRACKING_URI``, or for the database in the home folder."""
+    """A client for ``uri``, or for ``MLFLOW_TRACKING_URI``, or for the database in the home folder.
+
+    Raises MlflowUnreachableError where a database does not answer; of a server it is noticed later.
+    """
     uri = uri or tracking_uri()
     for setting, value in QUIET.items():
         os.environ.setdefault(setting, value)
@@ -51,7 +54,8 @@ def connect(uri: str = "") -> MlflowClient:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     make_database(uri)
-    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    with answering(uri):
+        return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
+from storage.errors import StoreUnusableError
 from storage.store import Store
 
 FOLDER = "running"
@@ -23,7 +24,10 @@ TRUSTED_FOR = timedelta(hours=1)
 
 @contextmanager
 def under_way(store: Store) -> Iterator[None]:
-    """Let sweeps know of a run while the block lasts."""
+    """Let sweeps know of a run while the block lasts.
+
+    Raises StoreUnusableError, before the block, where the store's folder cannot be written to.
+    """
     place, ended = f"{FOLDER}/{uuid.uuid4().hex}", threading.Event()
     started = datetime.now(UTC).isoformat()
 
@@ -35,7 +39,13 @@ def under_way(store: Store) -> Iterator[None]:
             with suppress(Exception):  # a store that is away for a while must not end the thread
                 renew()
 
-    renew()
+    try:
+        renew()
+    except OSError as error:
+        raise StoreUnusableError(
+            f"Nothing can be kept in the store {store.uri}: {error.strerror}. Name one that you may write to "
+            f"with MODELMILL_STORE."
+        ) from error
     thread = threading.Thread(target=keep_renewing, name="run-under-way", daemon=True)
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""The home folder, and what is said where there can be none."""
+"""The home folder, the store and the servers, and what is said where one cannot be had."""
 
 from pathlib import Path
 
@@ -9,6 +9,10 @@ from flows.cli import app
 from flows.environment import HomeError
 from flows.failures import explain_failure
 from flows.stack_errors import StackError
+from storage.errors import StoreUnusableError
+from storage.mlflow_outage import MlflowUnreachableError, answering
+from storage.running import under_way
+from storage.store import open_store
 
 
 @pytest.mark.parametrize("command", ["run", "up", "explain", "generate"])
@@ -38,3 +42,38 @@ def test_a_server_elsewhere_is_not_passed_over_for_its_port(
     monkeypatch.setenv(variable, address)
     with pytest.raises(StackError, match=f"{variable} is {address}, where nothing answers"):
         CliRunner().invoke(app, ["up", "--host", "no.such.host.invalid"], catch_exceptions=False)
+
+
+def test_a_database_of_mlflow_that_refuses_is_an_mlflow_that_does_not_answer() -> None:
+    from sqlalchemy import create_engine
+
+    uri = "postgresql://user:secret@127.0.0.1:9/mlflow"
+    with pytest.raises(MlflowUnreachableError, match="refused") as caught, answering(uri):
+        create_engine(uri).connect()
+    assert "secret" not in str(caught.value)
+
+
+def test_a_store_that_cannot_be_written_to_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with (
+        pytest.raises(StoreUnusableError, match="Name one that you may write to with MODELMILL_STORE"),
+        under_way(open_store(str(tmp_path / "taken" / "store"))),
+    ):
+        pytest.fail("the run went on")
+
+
+def test_an_address_of_no_store_is_refused_with_what_would_be_one() -> None:
+    with pytest.raises(StoreUnusableError, match=r"ftp://x/y names no store.*Give a folder or s3://"):
+        open_store("ftp://x/y")
+
+
+def test_a_bucket_that_does_not_answer_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # refused at once: https alone is allowed
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    with pytest.raises(Exception, match="S3") as caught:
+        open_store("s3://bucket/prefix").find("clean", "0" * 32)
+    said = explain_failure(caught.value)
+    assert said is not None
+    assert "\n" not in said
+    assert "Check MODELMILL_STORE and the credentials" in said
