@@ -73,6 +73,24 @@ def test_a_pair_is_right_if_the_good_sentence_is_likelier(
     assert found["skipped"] == {"no JSON": 1, "no sentence_good and sentence_bad": 1, "no JSON object": 1}
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(
+    model: GPT, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    pair = {"sentence_good": "The mill turns.", "sentence_bad": "The mill turn."}
+    question = {"context": "The mill", "target": " turns."}
+    for language in ("en", "zh"):
+        (tmp_path / language).mkdir()
+        write(tmp_path / language / "agreement.jsonl", [pair])
+        write(tmp_path / language / "words.jsonl", [question])
+    limits = {"most": 10, "batch_tokens": 256}
+    pairs = [*sorted(tmp_path.glob("*/agreement.jsonl")), write(tmp_path / "other.jsonl", [pair])]
+    found = minimal_pairs.measure(model, tokenizer, 0, pairs, **limits)
+    assert list(found["by_file"]) == ["en/agreement", "zh/agreement", "other"]
+    words = sorted(tmp_path.glob("*/words.jsonl"))
+    found = multiple_choice.measure(model, tokenizer, 0, words, **limits)
+    assert list(found["by_file"]) == ["en/words", "zh/words"]
+
+
 def test_real_pairs_are_read_whole(
     model: GPT, tokenizer: Tokenizer, real_data: Callable[[str], Path]
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.evals.likelihood import log_probabilities
-from tasks.evals.questions import Skipped, accuracy, read_items
+from tasks.evals.questions import Skipped, accuracy, names_of, read_items
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -25,13 +25,13 @@ def measure(
 ) -> dict[str, Any]:
     """Accuracy over all pairs and by file, with intervals; ``skipped`` counts lines that are no pair."""
     skipped, owners, sentences = Skipped(), [], []
-    for path in files:
+    for name, path in zip(names_of(files), files, strict=True):
         for item in read_items(path, most, skipped):
             good, bad = item.get("sentence_good"), item.get("sentence_bad")
             if not (isinstance(good, str) and isinstance(bad, str)):
                 skipped.add("no sentence_good and sentence_bad")
                 continue
-            owners.append(path.stem)
+            owners.append(name)
             sentences += [("", good), ("", bad)]
     scores = [s.log_probability for s in log_probabilities(model, tokenizer, eos, sentences, batch_tokens)]
     right = [good > bad for good, bad in zip(scores[::2], scores[1::2], strict=True)]

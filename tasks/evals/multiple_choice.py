@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.evals.likelihood import Score, log_probabilities
-from tasks.evals.questions import Skipped, accuracy, read_items
+from tasks.evals.questions import Skipped, accuracy, names_of, read_items
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -39,7 +39,7 @@ def measure(
     """Accuracy by file, each with its interval; ``skipped`` counts lines of neither format."""
     skipped = Skipped()
     by_file: dict[str, Any] = {}
-    for path in files:
+    for name, path in zip(names_of(files), files, strict=True):
         questions = []
         for item in read_items(path, most, skipped):
             question = parse(item)
@@ -48,7 +48,7 @@ def measure(
             else:
                 questions.append(question)
         if questions:
-            by_file[path.stem] = _file(model, tokenizer, eos, questions, batch_tokens)
+            by_file[name] = _file(model, tokenizer, eos, questions, batch_tokens)
     return {"by_file": by_file, "skipped": skipped.reasons}
 
 

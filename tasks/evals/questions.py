@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,12 @@ def read_items(path: Path, most: int, skipped: Skipped) -> Iterator[dict[str, An
                 yield item
             else:
                 skipped.add("no JSON object")
+
+
+def names_of(files: Sequence[Path]) -> list[str]:
+    """What the report calls each file: its name, and its folder's before it where another has the same."""
+    stems = Counter(path.stem for path in files)
+    return [path.stem if stems[path.stem] == 1 else f"{path.parent.name}/{path.stem}" for path in files]
 
 
 def accuracy(right: Sequence[bool]) -> dict[str, Any]:
