@@ -170,7 +170,7 @@ class CurveLogger:
 
         while True:
             with self._lock:
-                points = self._buffer[:BATCH]
+                points = _whole_steps(self._buffer)
             if not points:
                 return
             metrics = [Metric(name, value, stamp, step) for name, value, step, stamp in points]
@@ -190,6 +190,12 @@ class CurveLogger:
     def _remember(self) -> None:
         with self._lock:
             write_state(self.folder, {**self._state, "unsent": self._buffer if self._closing else []})
+
+
+def _whole_steps(buffer: list[Point]) -> list[Point]:
+    """The points of the next request: all of a step or none, for a killed process has kept only the step."""
+    points, rest = buffer[:BATCH], buffer[BATCH : BATCH + 1]
+    return [point for point in points if not rest or point[2] != rest[0][2]] or points
 
 
 def read_state(folder: Path) -> dict[str, Any]:

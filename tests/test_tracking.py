@@ -1,9 +1,11 @@
 """The curve reaches MLflow in batches, over interruptions and dead servers, and never holds training up."""
 
 import json
+import shutil
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +54,35 @@ def test_a_resumed_curve_goes_on_in_the_same_run_without_repeats(uri: str, tmp_p
     assert history(uri, run_id, "loss") == [(step, 1.0 / step) for step in range(1, 1601)]
     assert client.get_run(run_id).info.status == "FINISHED"
     assert c.unsent == 0
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_curve_that_was_killed_between_two_requests_has_every_value_of_every_step(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, killed = mlflow.MlflowClient.log_batch, tmp_path / "killed"
+    killed.mkdir()
+
+    def once(*args: Any, **kwargs: Any) -> None:
+        monkeypatch.setattr(mlflow.MlflowClient, "log_batch", dying)
+        send(*args, **kwargs)
+
+    def dying(*_args: Any, **_kwargs: Any) -> None:
+        shutil.copy(tmp_path / STATE, killed)
+        raise ConnectionError
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", once)
+    names = ("loss", "lr", "grad_norm")
+    steps = [(step, dict.fromkeys(names, 1.0 / step)) for step in range(1, 401)]
+    for folder in (tmp_path, killed):
+        with CurveLogger(folder, name="a", params={}, uri=uri) as curve:
+            for step, values in steps:
+                curve.log(step, values)
+            while not (killed / STATE).exists():
+                time.sleep(0.05)
+        monkeypatch.setattr(mlflow.MlflowClient, "log_batch", send)
+    for name in names:
+        assert history(uri, curve.run_id, name) == [(step, 1.0 / step) for step, _ in steps]
 
 
 @pytest.mark.filterwarnings("default")
