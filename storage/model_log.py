@@ -6,11 +6,11 @@ curve is sent from the artifact. Everything goes in batches: one by one MLflow t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow.parquet as pq
 
@@ -20,6 +20,7 @@ from storage.registry import MISSING, TAG, RegistryError, chosen, experiment_id
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+T = TypeVar("T")
 MODEL_NAME = "model"
 HF_FOLDER = "hf"
 REQUIRED = ("mlflow", "torch", "transformers", "tokenizers", "safetensors")
@@ -114,11 +115,14 @@ def _points(curve: Path, at: int) -> list[tuple[str, float, int, int]]:
 def _send(client: MlflowClient, run_id: str, points: Sequence[tuple[str, float, int, int]]) -> None:
     from mlflow.entities import Metric
 
-    for begin in range(0, len(points), BATCH):
-        batch = [
-            Metric(name, value, stamp, step) for name, value, step, stamp in points[begin : begin + BATCH]
-        ]
+    metrics = [Metric(name, value, stamp, step) for name, value, step, stamp in points]
+    for batch in _batches(metrics, BATCH):
         client.log_batch(run_id, metrics=batch)
+
+
+def _batches(items: list[T], size: int) -> Iterator[list[T]]:
+    for begin in range(0, len(items), size):
+        yield items[begin : begin + size]
 
 
 def log_facts(client: MlflowClient, run_id: str, facts: Facts) -> None:
@@ -131,14 +135,15 @@ def log_facts(client: MlflowClient, run_id: str, facts: Facts) -> None:
 
     run = client.get_run(run_id)
     params = [Param(k, str(v)[:PARAM_LENGTH]) for k, v in facts.params.items() if k not in run.data.params]
-    for begin in range(0, len(params), PARAM_BATCH):
-        client.log_batch(run_id, params=params[begin : begin + PARAM_BATCH])
+    for batch in _batches(params, PARAM_BATCH):
+        client.log_batch(run_id, params=batch)
     client.log_batch(
         run_id,
         metrics=[Metric(name, float(value), run.info.start_time, 0) for name, value in facts.metrics.items()],
         tags=[RunTag(name, str(value)[:5000]) for name, value in facts.tags.items()],
     )
-    client.log_inputs(run_id, datasets=_inputs(facts.datasets))
+    for inputs in _batches(_inputs(facts.datasets), BATCH):  # a second each: 100,000 would outlast a request
+        client.log_inputs(run_id, datasets=inputs)
     for place, file in facts.files.items():
         folder, _, _name = place.rpartition("/")
         client.log_artifact(run_id, str(file), folder or None)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 CHAMPION, CANDIDATE = "champion", "candidate"
 TAG = "modelmill."
+NAMED = 10
+"""Versions or models that an error names, the latest versions first."""
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's codes for a model, version, alias or run that is not there."""
 QUIET = {
@@ -169,7 +171,8 @@ def contents(client: MlflowClient, name: str) -> str:
     known = [f"models:/{m.name}" for m in client.search_registered_models()]
     versions = client.search_model_versions(f"name = '{name}'") if f"models:/{name}" in known else []
     there = [f"models:/{name}/{v.version}" for v in versions] or known or ["no model yet"]
-    return f"{without_password(client.tracking_uri)}; it has: {', '.join(there)}"
+    more = f" and {len(there) - NAMED:,} more" if len(there) > NAMED else ""
+    return f"{without_password(client.tracking_uri)}; it has: {', '.join(there[:NAMED])}{more}"
 
 
 def _split(model: str) -> tuple[str, str, str]:

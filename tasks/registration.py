@@ -227,7 +227,10 @@ class Case:
     def _judge(self, champion: Any | None) -> Verdict:
         challenger = read_per_document(self.report_folder / PER_DOCUMENT)
         present = None if champion is None else self._champion_documents(champion)
-        return judge(self.report, challenger, present, self.config.gate, self.evaluation.bootstrap)
+        verdict = judge(self.report, challenger, present, self.config.gate, self.evaluation.bootstrap)
+        if verdict.decision == "promoted" and not self.config.promote:
+            return replace(verdict, reasons=[*verdict.reasons, "a person has to promote it, as configured"])
+        return verdict
 
     def _apply(self, version: str, verdict: Verdict, champion: str) -> list[str]:
         """Set the aliases; returns those that the version has then."""

@@ -20,7 +20,7 @@ from flows.operations import (
 from storage.artifacts import Artifact, Recipe
 from storage.champions import history, promote, rollback
 from storage.errors import ArtifactMissingError
-from storage.registry import CHAMPION, RegistryError, connect, version_of
+from storage.registry import CHAMPION, RegistryError, connect, resolve, version_of
 from storage.store import Draft, open_store
 
 pytestmark = [
@@ -111,6 +111,14 @@ def test_after_a_rollback_the_latest_changes_are_listed(registry: None) -> None:
         expected = version
     said = CliRunner().invoke(app, ["rollback", "mini", "--reason", "enough"], catch_exceptions=False).output
     assert "rollback 1: enough" in said
+
+
+def test_of_many_versions_an_error_names_the_latest(registry: None) -> None:
+    client = connect()
+    for _ in range(10):
+        client.create_model_version("mini", "file:///nowhere")
+    with pytest.raises(RegistryError, match=r"it has: models:/mini/12, .*, models:/mini/3 and 2 more$"):
+        resolve(client, "models:/mini/99")
 
 
 def made(number: int) -> Artifact:

@@ -248,6 +248,16 @@ def test_rollback_goes_back_champion_by_champion_and_is_recorded(gated: dict[str
         champions.rollback(client, "gated", reason="and this")
 
 
+def test_what_the_configuration_leaves_to_a_person_says_so(
+    world: World, gated: dict[str, dict[str, Any]]
+) -> None:
+    left = LENIENT.model_copy(update={"promote": False})
+    stats = world.register(world.trained(world.train(250, seed=3)), config=left)
+    assert (stats["decision"], stats["aliases"]) == ("promoted", ["candidate"])
+    description = str(registry.connect().get_model_version("gated", stats["version"]).description)
+    assert description.partition("\n\n")[0].endswith("; a person has to promote it, as configured")
+
+
 def test_what_is_not_there_is_said_with_what_is(gated: dict[str, dict[str, Any]]) -> None:
     client = registry.connect()
     with pytest.raises(RegistryError, match="models:/gated/1"):
