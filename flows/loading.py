@@ -23,6 +23,18 @@ SUGGESTED = 3
 """Places of a key's name that are suggested at most where it was written without its section."""
 
 
+BOOL = "tag:yaml.org,2002:bool"
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML 1.2's idea of truth: ``on``, ``off``, ``yes`` and ``no`` are words, as in ``compile: on``."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (as the base class has it)
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != BOOL or first in "tTfF"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message lists every complaint on its own line."""
 
@@ -63,7 +75,7 @@ def check(values: Mapping[str, Any]) -> PipelineConfig:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = yaml.load(file.read_text(encoding="utf-8"), _Yaml)
     except FileNotFoundError:
         raise ConfigError(f"The configuration file {file} does not exist.") from None
     except OSError as error:  # a folder, or a file of somebody else's
@@ -94,7 +106,7 @@ def _parse_set(setting: str) -> dict[str, Any]:
     if not equals or not path.strip():
         raise ConfigError(f"--set {setting!r} must read path=value, such as --set train.steps=50.")
     try:
-        value: Any = yaml.safe_load(text)
+        value: Any = yaml.load(text, _Yaml)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {path}: the value {text!r} is not YAML: {_problem(error)}") from None
     for name in reversed(path.strip().split(".")):

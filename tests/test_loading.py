@@ -126,6 +126,15 @@ def test_weights_that_are_no_list_are_refused_with_the_list_that_was_meant(
         load_config(sets=[f"tokenize.mixture.weights={written}"])
 
 
+def test_words_that_yaml_once_took_for_truth_stay_words(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("clean: {language: {keep: [no, en]}, pii: {enabled: off}}")
+    config = load_config(file=file, sets=["train.hardware.compile=on", "registry.promote=false"])
+    assert config.train.hardware.compile == "on"
+    assert config.clean.language.keep == ("no", "en")
+    assert (config.clean.pii.enabled, config.registry.promote) == (False, False)
+
+
 def test_an_unknown_preset_is_refused_with_a_suggestion() -> None:
     with pytest.raises(ConfigError, match="did you mean small"):
         load_config("smal")
