@@ -88,4 +88,6 @@ def curve(folder: Path) -> list[dict[str, Any]]:
             steps[event["step"]] = {key: event[key] for key in ("step", "tokens", "loss", "lr", "grad_norm")}
         elif event["kind"] == "held_out":
             held_out[event["step"]] = event["loss"]
+        elif event["kind"] == "resumed":  # what came after it is taken again, or not at all after a rewind
+            steps = {step: row for step, row in steps.items() if step <= event["step"]}
     return [{**row, "heldout_loss": held_out.get(step)} for step, row in sorted(steps.items())]
