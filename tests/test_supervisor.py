@@ -16,6 +16,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +273,24 @@ def test_last_words_are_in_the_error(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
     with pytest.raises(TrainingError, match="was killed by SIGKILL"):
         supervise(Launch(command, tmp_path, 60, os.environ), ignore)
+
+
+def test_a_failure_that_explains_itself_is_quoted_without_a_traceback(launch: Callable[..., Launch]) -> None:
+    made = launch("run", SETTINGS | {"hardware": {**SETTINGS["hardware"], "device": "cuda"}})
+    blind = replace(made, environment={**made.environment, "CUDA_VISIBLE_DEVICES": ""})
+    with pytest.raises(TrainingError, match=r"words: train.hardware.device is cuda, .* to auto or cpu$"):
+        supervise(blind, ignore)
+
+
+def test_a_curve_leaves_out_what_came_before_a_rewind_and_never_again(tmp_path: Path) -> None:
+    told = metrics.MetricsWriter(tmp_path)
+    for step in (1, 2, 3):
+        told.write("step", step=step, tokens=step, loss=3.0, lr=0.1, grad_norm=1.0)
+    told.write("held_out", step=3, loss=3.0)
+    told.write("resumed", step=1)
+    told.write("step", step=2, tokens=2, loss=2.0, lr=0.1, grad_norm=1.0)
+    told.close()
+    assert [(row["step"], row["loss"]) for row in metrics.curve(tmp_path)] == [(1, 3.0), (2, 2.0)]
 
 
 def test_a_halt_names_step_documents_and_checkpoint(launch: Callable[..., Launch]) -> None:

@@ -13,6 +13,7 @@ from typing import Literal, cast
 
 import torch
 
+from tasks.gpt.errors import TrainingError
 from tasks.gpt.products import library, product, set_threads
 from tasks.processors import processors
 
@@ -83,9 +84,9 @@ def cpu_has_bf16() -> bool:
 
 
 def choose(device: str, precision: str, threads: int, local_rank: int, processes: int) -> Device:
-    """The device for one process. Raises ValueError where a GPU is asked for and there is none."""
+    """The device for one process. Raises TrainingError where a GPU is asked for and there is none."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("hardware.device is cuda, but torch sees no GPU: set it to auto or cpu")
+        raise TrainingError("train.hardware.device is cuda, but torch sees no GPU: set it to auto or cpu")
     kind: Literal["cpu", "cuda"] = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     return Device(
         kind=kind,

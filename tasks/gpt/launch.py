@@ -18,11 +18,11 @@ import torch
 from tasks.gpt import checkpoint as checkpoints
 from tasks.gpt import device as devices
 from tasks.gpt import estimate
-from tasks.gpt.checkpoint import Saver
+from tasks.gpt.checkpoint import CheckpointError, Saver
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.device import Device
 from tasks.gpt.distributed import World, connected, world_of_environment
-from tasks.gpt.errors import TrainingHaltedError
+from tasks.gpt.errors import TrainingError
 from tasks.gpt.export import load_hf, save_hf
 from tasks.gpt.metrics import MetricsWriter
 from tasks.gpt.model import GPT, GPTConfig
@@ -32,7 +32,7 @@ from tasks.gpt.training import Trainer
 
 STOPPED_STATUS = 75
 """Exit status of a process that saved and ended because it was asked to (EX_TEMPFAIL)."""
-HALTED_STATUS = 3
+FAILED_STATUS = 3
 LOOK_EVERY_CUDA = 10
 MODEL_FOLDER = "hf"
 
@@ -67,7 +67,18 @@ def become_torchrun(processes: int) -> None:
 
 
 def train(job: Job) -> int:
-    """Train, export and return the exit status; the metrics files tell everything else."""
+    """Train, export and return the exit status; the metrics files tell everything else.
+
+    Of a failure that explains itself only the sentence is written: the supervisor quotes it.
+    """
+    try:
+        return _train(job)
+    except (TrainingError, CheckpointError) as error:
+        print(error, file=sys.stderr)
+        return FAILED_STATUS
+
+
+def _train(job: Job) -> int:
     world = world_of_environment()
     saved = _saved_numerics(job.folder / "checkpoints")
     device = _device(job.config, world, saved)
@@ -81,9 +92,6 @@ def train(job: Job) -> int:
             if outcome.state == "stopped":
                 return STOPPED_STATUS
             _export(trainer, job, world, outcome, metrics)
-    except TrainingHaltedError as error:
-        print(error, file=sys.stderr)
-        return HALTED_STATUS
     finally:
         metrics.close()
     return 0

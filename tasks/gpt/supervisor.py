@@ -145,7 +145,8 @@ def _watch(
             _kill(process)
             raise TrainingHungError(
                 f"training showed {'no' if started else 'not one'} sign of life for {limit:g} s and was "
-                f"killed; its last words: {last_words(launch.folder)}"
+                f"killed; where a step may take so long, set train.hardware.heartbeat_seconds higher; its "
+                f"last words: {last_words(launch.folder)}"
             )
         time.sleep(POLL_S)
 
@@ -166,7 +167,9 @@ def _verdict(status: int, last: dict[str, Any], folder: Path, *, asked: bool) ->
             f"checkpoint; {words}"
         )
     if status < 0:
-        raise TrainingKilledError(f"training was killed by {signal.Signals(-status).name}; {words}")
+        name = signal.Signals(-status).name
+        mend = "; where memory ran out, set train.hardware.micro_batch lower" if name == "SIGKILL" else ""
+        raise TrainingKilledError(f"training was killed by {name}{mend}; {words}")
     raise TrainingError(f"training ended with status {status}; {words}")
 
 
