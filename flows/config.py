@@ -61,8 +61,8 @@ class RunConfig(StageConfig):
     )
 
 
-class Gathering(StageConfig):
-    """From sources to a corpus."""
+class ModelName(StageConfig):
+    """Whose corpus, model and versions are meant."""
 
     name: str = Field(
         "modelmill",
@@ -71,6 +71,11 @@ class Gathering(StageConfig):
         "1 to 64 of them.",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
     )
+
+
+class Gathering(ModelName):
+    """From sources to a corpus."""
+
     sources: list[str] = Field(
         ["pydoc:stdlib,numpy"],
         title="Sources",
@@ -163,18 +168,6 @@ class CorpusConfig(Placed, Gathering):
 
 HasSources = PipelineConfig | CorpusConfig
 """What the first half of the pipeline takes."""
-
-
-class ModelName(StageConfig):
-    """Whose corpus, model and versions are meant."""
-
-    name: str = Field(
-        "modelmill",
-        title="Model name",
-        description="Name of the registered model: models:/NAME@champion. Letters, digits, '.', '_' and '-', "
-        "1 to 64 of them.",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
-    )
 
 
 class TrainingChoice(ModelName):

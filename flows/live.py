@@ -49,10 +49,6 @@ class LiveRun:
         self._listening.__exit__(kind, error, trace)
         self._progress.stop()
 
-    def say(self, text: str) -> None:
-        """Print a line above the bars."""
-        self._progress.console.print(text)
-
     def _on_event(self, event: Event) -> None:
         with self._lock:
             if event.state == "started":
