@@ -383,6 +383,20 @@ def test_the_recipe_for_some_minutes_settles_on_the_rate_that_it_reaches(
     assert recipe == dial.from_minutes(10, 4096, rate)
 
 
+def test_the_rate_is_measured_in_pieces_that_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    class Watched(GPT):
+        def forward(self, idx_BT: torch.Tensor, *more: Any) -> Any:
+            sizes.append(len(idx_BT))
+            return super().forward(idx_BT, *more)
+
+    monkeypatch.setattr(pace, "GPT", Watched)
+    recipe = config(steps=1, batch_sequences=4, hardware={"threads": 1, "memory_gb": 1e-9})
+    pace.training_rate(recipe, 64, seconds=0.01)
+    assert set(sizes) == {1}
+
+
 def test_the_rate_is_that_of_whole_steps() -> None:
     recipe = config(steps=1)
     assert 1e6 < pace.training_rate(recipe, 64, seconds=0.01) < 1e14

@@ -13,8 +13,11 @@ from typing import Literal, cast
 
 import torch
 
+from tasks.gpt import estimate
+from tasks.gpt.config import TrainConfig
 from tasks.gpt.errors import TrainingError
 from tasks.gpt.products import library, product, set_threads
+from tasks.gpt.shape import GPTConfig
 from tasks.processors import processors
 
 Precision = Literal["bf16", "float32"]
@@ -93,6 +96,21 @@ def choose(device: str, precision: str, threads: int, local_rank: int, processes
         index=local_rank,
         precision=resolve_precision(precision, kind),
         threads=threads or default_threads(processes),
+    )
+
+
+def fitting_micro_batch(config: TrainConfig, shape: GPTConfig, device: Device, sequences: int) -> int:
+    """Sequences to compute at once of so many, such that the device's memory holds their activations."""
+    memory = None
+    if device.kind == "cuda":
+        memory = torch.cuda.get_device_properties(device.place).total_memory
+    return estimate.micro_batch(
+        shape,
+        sequences,
+        precision=device.precision,
+        budget=estimate.activation_budget(config, shape, memory),
+        recompute=config.hardware.activation_checkpointing,
+        device=device.kind,
     )
 
 

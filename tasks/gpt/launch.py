@@ -203,17 +203,7 @@ def _numerics(
     hardware = config.hardware
     same_machine = saved.get("device") == device.kind and saved.get("processes") == world.size
     share = config.batch_sequences // world.size
-    memory = None
-    if device.kind == "cuda":
-        memory = torch.cuda.get_device_properties(device.place).total_memory
-    fitting = estimate.micro_batch(
-        shape,
-        share,
-        precision=device.precision,
-        budget=estimate.activation_budget(config, shape, memory),
-        recompute=hardware.activation_checkpointing,
-        device=device.kind,
-    )
+    fitting = devices.fitting_micro_batch(config, shape, device, share)
     compiled = hardware.compile == "on" or (hardware.compile == "auto" and device.kind == "cuda")
     suggested = {"micro_batch": min(hardware.micro_batch or fitting, share), "compile": compiled}
     if same_machine:

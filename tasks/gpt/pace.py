@@ -44,12 +44,14 @@ def training_rate(config: TrainConfig, vocab_size: int, *, seconds: float = 2.0)
     model.init_weights(config.seed)
     optimizers = optim.build(model.to(device.place), config.optimizer)
     tokens_BT = torch.randint(vocab_size, (config.batch_sequences, shape.context), device=device.place)
+    micro = devices.fitting_micro_batch(config, model.config, device, config.batch_sequences)
     times: list[float] = []
     while len(times) < 3 or sum(times) < seconds:
         started = time.perf_counter()
-        with device.autocast():
-            loss = model(tokens_BT, tokens_BT)[1]
-        loss.backward()
+        for part_BT in torch.split(tokens_BT, micro):
+            with device.autocast():
+                loss = model(part_BT, part_BT)[1] * (len(part_BT) / len(tokens_BT))
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip or math.inf, foreach=True)
         for optimizer in optimizers:
             optimizer.step()
