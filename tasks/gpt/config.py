@@ -219,7 +219,8 @@ class TrainConfig(StageConfig):
         "",
         title="Start from",
         description="Weights to go on from, with the schedule warmed up anew: models:/NAME@champion, or a "
-        "Hugging Face GPT-2 folder; of the same shape and tokenizer. Empty draws new ones.",
+        "Hugging Face GPT-2 folder; of the same shape and tokenizer (of another's, set tokenize.adopt to "
+        "its folder). Empty draws new ones.",
         json_schema_extra={"affects_result": False},  # what it names does: it is an input of the stage
     )
     steps: int = Field(
