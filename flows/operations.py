@@ -144,7 +144,7 @@ def upkeep(config: UpkeepConfig) -> dict[str, float]:
     log.info("%d found, %.1f MB %s; %d kept", len(swept.rows()), swept.megabytes, done, swept.kept)
     return {
         "artifacts": len(swept.artifacts),
-        "cut_off_uploads": len(swept.leftovers),
+        "leftovers": len(swept.leftovers),
         "megabytes": swept.megabytes,
         "kept": swept.kept,
     }

@@ -14,6 +14,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta
 
 CHUNK_BYTES = 8 * 2**20
+TRANSFERS = 8
+"""Parts that are uploaded or fetched side by side: a request waits most of its time for an answer."""
 USED = "used"
 """An empty object beside the manifest, written anew at each use."""
 ATTEMPT = re.compile(rf"(?P<artifact>[^/]+/[0-9a-f]{{{KEY_LENGTH}}})/[0-9a-f]{{12}}/")
@@ -93,7 +96,7 @@ class ObjectStore:
 
     def open(self, artifact: Artifact) -> Path:
         """A local copy of the artifact, fetched on first use; ArtifactMissingError where parts are gone."""
-        folder = self._scratch / "copies" / artifact.kind / artifact.key
+        folder = self._copy(artifact.kind, artifact.key)
         with exclusive(folder.with_name(f"{folder.name}.lock")):
             local = read_manifest(folder)
             if local is None or local.parts != artifact.parts or not is_whole(folder, local):
@@ -108,8 +111,8 @@ class ObjectStore:
         for path in list(part_files(folder)):
             if path.relative_to(folder).as_posix() not in names:
                 path.unlink()
-        for part in artifact.parts:
-            self._download(artifact, part, folder)
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            list(pool.map(lambda part: self._download(artifact, part, folder), artifact.parts))
         write_synced(folder / MANIFEST, artifact.model_dump_json(indent=1).encode())
 
     def make(
@@ -138,8 +141,9 @@ class ObjectStore:
     def _publish(self, folder: Path, artifact: Artifact) -> Artifact:
         """Upload the parts, then the manifest if nobody else did; the other's artifact wins, if whole."""
         prefix = self._prefix(artifact)
-        for part in artifact.parts:
-            obstore.put(self._objects, f"{prefix}{part.name}", folder / part.name)
+        with ThreadPoolExecutor(TRANSFERS) as pool:
+            names = [part.name for part in artifact.parts]
+            list(pool.map(lambda name: obstore.put(self._objects, f"{prefix}{name}", folder / name), names))
         place = f"{artifact.kind}/{artifact.key}/{MANIFEST}"
         for _ in range(2):
             try:
@@ -198,7 +202,7 @@ class ObjectStore:
                 self._commit(artifact)
             return False
         self._delete([*self._sizes(self._prefix(artifact)), f"{place}/{USED}"])
-        shutil.rmtree(self._scratch / "copies" / kind / key, ignore_errors=True)
+        shutil.rmtree(self._copy(kind, key), ignore_errors=True)
         return True
 
     def _is_used(self, place: str, since: datetime | None) -> bool:
@@ -213,7 +217,7 @@ class ObjectStore:
         return False
 
     def leftovers(self, committed: Iterable[Artifact], before: datetime) -> list[Leftover]:
-        """Attempts at uploading that no manifest names, by their objects and the parts of unfinished ones.
+        """Attempts at uploading that no manifest names, and this machine's copies of what is gone.
 
         Where a manifest is one that this version cannot read, all attempts under its key are left.
         """
@@ -230,10 +234,23 @@ class ObjectStore:
                 former = left.get(attempt[0], Leftover(attempt[0].rstrip("/"), 0, added))
                 latest = max(former.latest, added)
                 left[attempt[0]] = replace(former, bytes=former.bytes + size, latest=latest)
-        return [leftover for leftover in left.values() if leftover.latest < before]
+        gone = [copy for copy in self._copies() if f"{copy.kind}/{copy.key}" not in needed.keys() | manifests]
+        copies = (Leftover(str(self._copy(a.kind, a.key)), a.bytes, a.created) for a in gone)
+        return [leftover for leftover in (*left.values(), *copies) if leftover.latest < before]
+
+    def _copy(self, kind: str, key: str) -> Path:
+        return self._scratch / "copies" / kind / key
+
+    def _copies(self) -> Iterator[Artifact]:
+        for path in (self._scratch / "copies").glob(f"*/*/{MANIFEST}"):
+            if (artifact := read_manifest(path.parent)) is not None:
+                yield artifact
 
     def discard(self, leftover: Leftover) -> None:
-        """Delete an attempt's objects and have S3 drop its unfinished ones."""
+        """Delete a copy, or an attempt's objects, and have S3 drop its unfinished ones."""
+        if (copy := Path(leftover.place)).is_absolute():
+            shutil.rmtree(copy, ignore_errors=True)
+            return
         prefix = f"{leftover.place}/"
         artifact = self._manifest(*leftover.place.split("/")[:2])
         if artifact is None or self._prefix(artifact) != prefix:

@@ -49,10 +49,10 @@ class Damage:
 
 @dataclass(frozen=True)
 class Leftover:
-    """What an upload that was cut off has left."""
+    """Files of no artifact: what an upload that was cut off has left, or the local copy of what is gone."""
 
     place: str
-    """``kind/key/attempt``."""
+    """``kind/key/attempt`` in the store, or a folder of this machine."""
     bytes: int
     latest: datetime
     """When something was last added."""
@@ -102,13 +102,13 @@ class Store(Protocol):
         """
 
     def leftovers(self, committed: Iterable[Artifact], before: datetime) -> list[Leftover]:
-        """What uploads that were cut off have left, and nothing was added to since ``before``.
+        """Files of no artifact that nothing was added to since ``before``.
 
         ``committed`` is every artifact of the store. Unfinished work that the next run goes on with is none.
         """
 
     def discard(self, leftover: Leftover) -> None:
-        """Delete what an upload left, unless an artifact has come to need it."""
+        """Delete such files, unless an artifact has come to need them."""
 
     def read_note(self, name: str) -> dict[str, Any] | None:
         """A small JSON document beside the artifacts (``runs/…``, ``refs/…``), or None."""

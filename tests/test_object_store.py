@@ -3,8 +3,10 @@
 import errno
 import subprocess
 import sys
+import threading
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -214,6 +216,45 @@ def test_an_upload_that_was_committed_meanwhile_is_not_discarded(store: ObjectSt
     made = store.make(RECIPE, (), shout)
     store.discard(Leftover(store._prefix(made).rstrip("/"), 5, datetime.now(UTC)))
     assert store.verify(made) == []
+
+
+def test_a_copy_of_what_was_deleted_elsewhere_goes_too(store: ObjectStore, home: Path) -> None:
+    elsewhere = ObjectStore(store.uri)
+    elsewhere._scratch = home / "another machine"
+    kept = store.make(Recipe(stage="shout", code={}, inputs={"n": 2}), (), shout)
+    made = store.make(RECIPE, (), shout)
+    copies = [store.open(artifact) for artifact in (kept, made)]
+    elsewhere.remove("shout", made.key)
+    now = datetime.now(UTC)
+    assert store.leftovers(store.artifacts(), made.created) == [], "one may be in use yet"
+    [left] = store.leftovers(store.artifacts(), now)
+    assert (left.place, left.bytes) == (str(copies[1]), made.bytes)
+    store.discard(left)
+    assert [copy.exists() for copy in copies] == [True, False]
+
+
+def test_parts_are_uploaded_and_fetched_side_by_side(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2, timeout=60)
+
+    def two_parts(draft: Draft) -> dict[str, Any]:
+        for name in ("a.txt", "b.txt"):
+            (draft.path / name).write_text(name)
+        return {}
+
+    def together(transfer: Callable[..., Any]) -> Callable[..., Any]:
+        def call(objects: Any, name: str, *rest: Any, **more: Any) -> Any:
+            if name.endswith(".txt"):
+                both.wait()
+            return transfer(objects, name, *rest, **more)
+
+        return call
+
+    monkeypatch.setattr(obstore, "put", together(obstore.put))
+    made = store.make(RECIPE, (), two_parts)
+    monkeypatch.setattr(obstore, "get", together(obstore.get))
+    assert (store.open(made) / "b.txt").read_text() == "b.txt"
 
 
 def test_removing_leaves_the_upload_of_who_makes_it_anew(store: ObjectStore) -> None:

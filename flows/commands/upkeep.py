@@ -21,7 +21,7 @@ def gc_command(console: Console, apply: bool, keep_runs: int, grace_hours: float
     if table.rows:
         console.print(table)
     verb = "Deleted" if apply else "Would delete (add --apply)"
-    uploads = f", {len(swept.leftovers)} uploads that were cut off" if swept.leftovers else ""
+    left = f", {len(swept.leftovers)} leftovers" if swept.leftovers else ""
     console.print(
-        f"{verb}: {len(swept.artifacts)} artifacts{uploads}, {swept.megabytes:,.1f} MB; kept {swept.kept}."
+        f"{verb}: {len(swept.artifacts)} artifacts{left}, {swept.megabytes:,.1f} MB; kept {swept.kept}."
     )
