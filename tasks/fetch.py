@@ -49,6 +49,8 @@ def _crawl(run: StageRun, source: SourceRef, config: CrawlConfig, earlier: Path 
     else:
         report = crawl(source.seeds, config, run.path, run.progress, earlier, left=left)
     if not (report.statuses["200"] or report.statuses["304"]):
+        for path in _left(run.path):
+            path.unlink()  # refusals need not last: the next attempt asks again
         raise _nothing(source, report)
     run.identity = report.identity
     failures = [asdict(failure) for failure in report.failures[:FAILURES_LISTED]]

@@ -19,7 +19,7 @@ from typing import Literal
 from tasks.web.config import CrawlConfig
 from tasks.web.crawl_index import crawl_identity
 from tasks.web.crawl_store import CrawlStore
-from tasks.web.fetch import RETRY_STATUSES, Fetcher, FetchError, Response, Want
+from tasks.web.fetch import Fetcher, FetchError, Response, Want
 from tasks.web.guard import Routes
 from tasks.web.payload import HTML_TYPES, TEXT_TYPES, HttpResponse, PayloadError, parse_content_type
 from tasks.web.records import ReadLimits
@@ -163,8 +163,7 @@ class _Crawl:
         try:
             if (refusal := await self.robots.refusal(target.url)) is not None:
                 return refusal
-            again = self.store.left(target.url)
-            if again is not None and again.status not in RETRY_STATUSES:
+            if (again := self.store.left(target.url)) is not None:
                 return again
             conditions = self.store.conditions(target.url)
             return await self.fetcher.get(target.url, Want(headers=conditions, accept=_wanted))
