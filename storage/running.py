@@ -53,7 +53,8 @@ def under_way(store: Store) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        store.remove_note(place)
+        with suppress(Exception):  # how the run ended matters more; the note soon counts for nothing
+            store.remove_note(place)
 
 
 def needed_since(store: Store, now: datetime) -> datetime:
