@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING, Any
 
 from storage.errors import chain_of
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State, TaskRun
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 TRANSIENT_NAMES = frozenset(
@@ -17,6 +21,17 @@ TRANSIENT_NAMES = frozenset(
 TRANSIENT_ERRNOS = frozenset(
     {errno.ECONNRESET, errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EPIPE, errno.EAGAIN}
 )
+
+
+def can_succeed_next_time(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
+    """Whether Prefect is to try a failed task again."""
+    error = state.data if isinstance(state.data, BaseException) else None
+    if error is None:
+        try:
+            state.result()
+        except Exception as raised:
+            error = raised
+    return error is not None and is_transient(error)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -23,12 +23,12 @@ from tasks.fingerprint import canonical, code_digests
 from tasks.journal import Entry, record
 from tasks.planning import Plan, Step, active_plan, pending_in
 from tasks.progress import Event, Progress, tell
-from tasks.retry import is_transient
+from tasks.retry import can_succeed_next_time
 from tasks.run_log import StageLog, stage_log
 
 if TYPE_CHECKING:  # a second and 50 MB that a stage without a flow around it can do without
     from prefect import Task
-    from prefect.client.schemas.objects import State, TaskRun
+    from prefect.client.schemas.objects import State
     from prefect.context import TaskRunContext
     from prefect.results import ResultStore
 
@@ -121,7 +121,7 @@ class Stage(Generic[P]):
             retries=self.retries,
             retry_delay_seconds=exponential_backoff(backoff_factor=2),
             retry_jitter_factor=0.5,
-            retry_condition_fn=_can_succeed_next_time,
+            retry_condition_fn=can_succeed_next_time,
             # No tags: before a task with one starts, Prefect's server is asked for the tag's limit, so that
             # no stage would start any more where the server dies in the middle of a run.
         )
@@ -341,13 +341,3 @@ def _parents(arguments: Mapping[str, Any]) -> tuple[Parent, ...]:
 
 def _write_record(results: ResultStore, key: str, artifact: Artifact) -> None:
     results.persist_result_record(results.create_result_record(artifact, key=key))
-
-
-def _can_succeed_next_time(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
-    error = state.data if isinstance(state.data, BaseException) else None
-    if error is None:
-        try:
-            state.result()
-        except Exception as raised:
-            error = raised
-    return error is not None and is_transient(error)
