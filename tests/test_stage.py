@@ -67,6 +67,11 @@ def run(numbers: list[int]) -> tuple[Artifact, dict[str, str]]:
     return artifact, {f"{e.stage} {e.label}".strip(): e.state for e in journal.entries}
 
 
+def test_no_stage_needs_the_server_before_it_starts() -> None:
+    """For each tag of a task Prefect asks its server for the tag's limit."""
+    assert double.task.tags == set()
+
+
 def test_a_second_run_is_cached_everywhere() -> None:
     first, states = run([1, 2])
     assert states == {"double n1": "completed", "double n2": "completed", "total": "completed"}
