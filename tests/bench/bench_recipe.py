@@ -48,7 +48,7 @@ RATES = (3e-4, 1e-3, 3e-3)
 SHAPE = ModelShape(layers=4, heads=4, width=256, context=256)
 TOY = ModelShape(layers=2, heads=2, width=32, context=64)
 TOY_ARCHIVES = ("handbook/handbook-zh-CN.warc.gz",)
-HELD_OUT_SEQUENCES = 2_000
+HELD_OUT_SEQUENCES, TOY_SEQUENCES = 2_000, 100
 AT_ONCE = 16
 
 
@@ -151,7 +151,8 @@ def child(arguments: argparse.Namespace) -> dict[str, Any]:
     model = GPT(GPTConfig(vocabulary, shape.layers, shape.heads, shape.width, shape.context))
     model.init_weights(config.seed)
     steps = train(recipe, model.train(), loader, device, 60 * arguments.minutes)
-    windows = evenly_spaced(tokens.held_out.ids, shape.context, HELD_OUT_SEQUENCES)
+    sequences = TOY_SEQUENCES if arguments.toy else HELD_OUT_SEQUENCES
+    windows = evenly_spaced(tokens.held_out.ids, shape.context, sequences)
     figure = bits_per_byte(model, windows, arguments.tokenizer, device)
     return {"steps": steps, "tokens": steps * config.batch_sequences * shape.context, "bits_per_byte": figure}
 
