@@ -12,6 +12,8 @@ way. It is chosen only where the environment has them sleep sooner (:data:`~task
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -19,7 +21,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 from torch import Tensor, nn
 
 from tasks.gpt.supervisor import WAITING
@@ -42,6 +44,18 @@ def set_threads(threads: int) -> None:
     """So many threads for everything that this process computes on the CPU."""
     torch.set_num_threads(threads)
     threadpool_limits(threads, user_api="blas")
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """OpenBLAS's products in one thread each, for callers that have threads of their own."""
+    with _openblas().limit(limits=1):
+        yield
+
+
+@lru_cache(maxsize=1)
+def _openblas() -> ThreadpoolController:
+    return ThreadpoolController().select(internal_api="openblas")
 
 
 def product(a_MK: Tensor, b_KN: Tensor, out: Tensor | None = None) -> Tensor:
