@@ -80,15 +80,21 @@ class Run:
         return int(self._starts[-1])
 
     def read(self, places: Ints, out: Ints) -> None:
-        """Copy the tokens from each place on into a row of ``out``: int64, (places, width)."""
-        width = out.shape[1]
+        """Copy the tokens from each place on into a row of ``out``: int64, (places, width).
+
+        Row by row: gathering each shard's rows at once saves a tenth where there is one shard, and takes
+        three times as long where there are sixteen.
+        """
+        width, ids = out.shape[1], dict[int, Ids]()
         shards = np.searchsorted(self._starts, places, side="right") - 1
-        inside = places + width <= self._starts[shards + 1]
-        for shard in dict.fromkeys(shards[inside].tolist()):  # in the order in which they are needed
-            rows = np.flatnonzero(inside & (shards == shard))
-            out[rows] = _windows(self.shards[shard].ids, width)[places[rows] - self._starts[shard]]
-        for row in np.flatnonzero(~inside).tolist():
-            out[row] = self.piece(int(places[row]), width)
+        starts = places - self._starts[shards]
+        for row, (shard, start) in enumerate(zip(shards.tolist(), starts.tolist(), strict=True)):
+            if shard not in ids:
+                ids[shard] = self.shards[shard].ids
+            if start + width <= self.sizes[shard]:
+                out[row] = ids[shard][start : start + width]
+            else:
+                out[row] = self.piece(int(places[row]), width)
 
     def piece(self, place: int, width: int) -> Ids:
         """``width`` tokens from a place on, over the ends of shards."""
@@ -121,12 +127,3 @@ class Run:
                 spans.append((shard, place - first, end - first))
             place, shard = max(place, end), shard + 1
         return spans
-
-
-def _windows(ids: Ids, width: int) -> Ids:
-    """Every run of ``width`` tokens as a row of a view, uint16 (tokens - width + 1, width).
-
-    numpy's sliding_window_view makes the same in 15 microseconds, a third of a whole batch's time.
-    """
-    step = ids.strides[0]
-    return np.ndarray((len(ids) - width + 1, width), ids.dtype, ids, strides=(step, step))

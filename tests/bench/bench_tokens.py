@@ -1,7 +1,8 @@
 """Text to committed shards beside datasets.map, and the loader beside Hugging Face's torch format.
 
 Both sides get the same Parquet documents, the same tokenizer and the same machine, one after the other, in
-rounds, and the ratio is that of the best rounds. Real pages are used where they are at hand (see
+rounds, and the ratio is that of the best rounds. Batches are read in a process with the environment of a
+training, whose allocator keeps memory: for both sides. Real pages are used where they are at hand (see
 tests/conftest.py), else the source files of the standard library.
 
 Run: python tests/bench/bench_tokens.py [--megabytes 20] [--rounds 3]
@@ -261,20 +262,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--vocab-size", type=int, default=8192)
     parser.add_argument("--peer", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--loading", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.loading:
+        bench_loading(arguments.loading, arguments.rounds)
+        return
     if arguments.peer:
         *paths, processes = arguments.peer
         print(peer(*map(Path, paths), int(processes)))
         return
+    from tasks.gpt.supervisor import training_environment
+
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         os.environ["MODELMILL_HOME"] = str(work / "home")
         os.environ["MODELMILL_STORE"] = str(work / "store")
         folder = bench_encoding(work, arguments.megabytes, arguments.rounds, arguments.vocab_size)
-        bench_loading(folder, arguments.rounds)
-    print(
-        f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB, both sides together"
-    )
+        command = [sys.executable, __file__, "--loading", str(folder), "--rounds", str(arguments.rounds)]
+        subprocess.run(command, check=True, env=training_environment(tuned_allocator=True, threads=0))
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(f"peak memory {peak / 1024:.0f} MB, both sides together")
 
 
 if __name__ == "__main__":
