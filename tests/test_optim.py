@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tasks.gpt import device as devices
-from tasks.gpt import optim, schedule
+from tasks.gpt import optim, products, schedule
 from tasks.gpt.config import OptimizerConfig, ScheduleConfig
 from tasks.gpt.model import GPT, GPTConfig
 
@@ -79,15 +79,18 @@ def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
     assert singular.max() < 1.4
 
 
+@pytest.mark.parametrize("library", ["torch", "openblas"])
+@pytest.mark.parametrize("columns", [48, 192])
 @pytest.mark.parametrize("condition", [1e2, 1e7])
 @pytest.mark.parametrize("steps", [1, 3, 5, 10])
-def test_wide_matrices_are_orthogonalised_through_their_gram_matrices_as_well_as_directly(
-    steps: int, condition: float
+def test_matrices_are_orthogonalised_in_float32_as_well_as_by_the_iteration_as_published(
+    steps: int, condition: float, columns: int, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(products, "library", lambda: library)
     generator = torch.Generator().manual_seed(0)
     left, right = (
         torch.linalg.qr(torch.randn(2, size, 48, generator=generator, dtype=torch.float64))[0]
-        for size in (48, 192)
+        for size in (48, columns)
     )
     singular = torch.logspace(0, -math.log10(condition), 48, dtype=torch.float64)
     wide = (left * singular) @ right.transpose(1, 2)
@@ -109,9 +112,9 @@ def test_muon_iterates_in_bfloat16_only_where_the_processor_multiplies_it(
         layer.weight.data.copy_(start)
         layer.weight.grad = gradient.clone()
         muon, _ = optim.build(nn.ModuleDict({"fc": layer}), OptimizerConfig(kind="muon"))
-        with MatrixProducts() as products:
+        with MatrixProducts() as multiplied:
             muon.step()
-        assert products.dtypes == {torch.bfloat16 if native else torch.float32}
+        assert multiplied.dtypes == {torch.bfloat16 if native else torch.float32}
         moved.append(layer.weight.detach() - start)
     torch.testing.assert_close(*moved, atol=2e-3, rtol=2e-2)
 
