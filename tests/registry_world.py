@@ -44,6 +44,7 @@ LENIENT = RegistryConfig(
 
 
 def documents(count: int, seed: int) -> list[dict[str, Any]]:
+    """Made-up documents, a third of them Chinese; the same for the same seed."""
     rng = np.random.default_rng(seed)
     rows = []
     for i in range(count):
@@ -81,6 +82,7 @@ class World:
         self.shards = self.make("tokenize", self._tokenize, self.heldout)
 
     def make(self, kind: str, work: Callable[[Path], dict[str, Any]], *parents: Artifact) -> Artifact:
+        """An artifact of a kind, with what ``work`` writes into its folder."""
         recipe = Recipe(stage=kind, code={}, inputs={"number": next(self.counter)})
         links = tuple(Parent(kind=p.kind, key=p.key, digest=p.digest) for p in parents)
 
@@ -117,6 +119,7 @@ class World:
         return {"documents": len(encoded), "tokens": len(ids)}
 
     def train(self, steps: int, *, rate: float = 3e-3, seed: int = 1) -> GPT:
+        """A tiny model after so many steps on the world's shards."""
         model = GPT(GPTConfig(VOCABULARY, n_layer=1, n_head=2, n_embd=32, block_size=CONTEXT))
         model.init_weights(seed)
         optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
@@ -131,6 +134,8 @@ class World:
         return model
 
     def trained(self, model: GPT) -> Artifact:
+        """A model as the artifact that training leaves."""
+
         def work(folder: Path) -> dict[str, Any]:
             bpe.save(self.tokenizer, folder / "tokenizer")
             save_hf(model, folder / "tokenizer", folder / "hf")
@@ -141,6 +146,7 @@ class World:
     def register(
         self, model: Artifact, heldout: Artifact | None = None, config: RegistryConfig = LENIENT
     ) -> dict[str, Any]:
+        """Evaluate and register a model artifact; the statistics of the registration."""
         report = evaluate.run_now(model, self.shards, heldout or self.heldout, EVALUATION)
         return register.run_now("gated", model, report, self.shards, config).stats
 

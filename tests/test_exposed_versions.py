@@ -26,6 +26,8 @@ TRAINED, MEASURED, UNMEASURED = "https://a.example/1", "https://b.example/2", "h
 
 
 def made(kind: str, work: Callable[[Path], None], *parents: Artifact) -> Artifact:
+    """An artifact of a kind, with what ``work`` writes into its folder."""
+
     def run(draft: Draft) -> dict[str, Any]:
         work(draft.path)
         return {}
@@ -35,6 +37,7 @@ def made(kind: str, work: Callable[[Path], None], *parents: Artifact) -> Artifac
 
 
 def shard(folder: Path) -> None:
+    """Write a token shard of the training documents."""
     write_shard(
         folder / "shard-00000.arrow", doc_ids=["1" * 64], urls=[TRAINED], source_sha256=[bytes(32)],
         ids=np.arange(5, dtype=np.uint16), offsets=np.array([0, 5]), tokenizer="t", eos=0, vocab_size=300,
@@ -42,6 +45,7 @@ def shard(folder: Path) -> None:
 
 
 def held_out(folder: Path) -> None:
+    """Write the held-out documents."""
     with PartWriter(folder / "heldout.parquet", DOCUMENTS) as documents:
         for number, url in enumerate((MEASURED, UNMEASURED), 2):
             row = {"doc_id": str(number) * 64, "url": url, "domain": "b.example", "text": "a page"}
@@ -57,11 +61,13 @@ def report(folder: Path) -> None:
 
 @pytest.fixture
 def shards(home: Path) -> Artifact:
+    """A token set of the training documents."""
     return made("tokenize", shard)
 
 
 @pytest.fixture
 def heldout(home: Path) -> Artifact:
+    """A held-out set."""
     return made("hold_out", held_out)
 
 
@@ -81,6 +87,7 @@ def champion(home: Path, shards: Artifact, heldout: Artifact, monkeypatch: pytes
 
 
 def forget(*arguments: str) -> list[str]:
+    """What ``modelmill forget`` says below its first line."""
     return CliRunner().invoke(app, ["forget", *arguments], catch_exceptions=False).output.splitlines()[1:]
 
 

@@ -22,6 +22,7 @@ ONE, TWO = (
 
 @pytest.fixture(params=["local", "s3"])
 def store(request: pytest.FixtureRequest, home: Path) -> Store:
+    """A store on the disk, and one in a bucket."""
     return open_store(
         f"{request.getfixturevalue('s3')}/{uuid.uuid4().hex}" if request.param == "s3" else None
     )

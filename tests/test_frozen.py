@@ -18,12 +18,15 @@ CONFIG = StageConfig()
 
 @stage("choose", summary="Chooses one.")
 def choose(run: StageRun, number: int) -> dict[str, Any]:
+    """A choice that a lineage keeps."""
     (run.path / "chosen").write_text(str(number))
     return {"number": number}
 
 
 @flow
 def choosing(number: int, meanwhile: int | None = None) -> Artifact:
+    """What is kept of a choice; another run may make its own meanwhile."""
+
     def make() -> Artifact:
         if meanwhile is not None:
             choosing(meanwhile)

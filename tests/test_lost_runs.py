@@ -14,6 +14,7 @@ class Prefect(BaseHTTPRequestHandler):
     """Three unfinished runs, of which one cannot be changed."""
 
     def do_POST(self) -> None:
+        """Answer as Prefect's API does."""
         self.rfile.read(int(self.headers["content-length"]))
         found = [{"id": name, "name": f"run {name}"} for name in ("alive", "dead", "stuck")]
         answer = found if self.path.endswith("/filter") else {"status": "ACCEPT"}
@@ -22,11 +23,13 @@ class Prefect(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(answer).encode())
 
     def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
         pass
 
 
 @pytest.fixture
 def api() -> Iterator[str]:
+    """The address of such a server."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Prefect) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/api"

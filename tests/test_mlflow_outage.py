@@ -68,12 +68,14 @@ class Server:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world with models to register."""
     with world_in(tmp_path_factory.mktemp("home")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """An MLflow server that several tests kill and start again."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -106,6 +108,7 @@ def server(one_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 @flow
 def registering(world: World, model: Artifact, report: Artifact, attempt: str = "") -> Artifact:
+    """A registration as a flow; another ``attempt`` is another one."""
     return register(NAME, model, report, world.shards, LENIENT, attempt)
 
 

@@ -280,6 +280,7 @@ def test_an_older_files_spelling_of_the_same_tokenizer_is_no_other_one(
 
 
 def altered(file: Path, before: str, after: str) -> None:
+    """Replace text in a file that has it."""
     text = file.read_text()
     assert before in text
     file.write_text(text.replace(before, after))

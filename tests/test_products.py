@@ -15,11 +15,13 @@ from tasks.gpt.supervisor import training_environment
 
 @pytest.fixture
 def openblas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products as on an AMD processor with AVX2."""
     monkeypatch.setattr(products, "library", lambda: "openblas")
 
 
 @pytest.fixture
 def anew() -> Iterator[None]:
+    """Have the choice of library made anew, before and after."""
     products.library.cache_clear()
     yield
     products.library.cache_clear()

@@ -40,6 +40,7 @@ with under_way(open_store()):
 
 @pytest.fixture(params=["local", "s3"])
 def store(request: pytest.FixtureRequest, home: Path) -> Store:
+    """A store on the disk, and one in a bucket."""
     return open_store(
         f"{request.getfixturevalue('s3')}/{uuid.uuid4().hex}" if request.param == "s3" else None
     )
@@ -58,6 +59,8 @@ def process(program: str, *arguments: str) -> Iterator[tuple[IO[str], IO[str], s
 
 
 def made(store: Store, number: int, *parents: Artifact) -> Artifact:
+    """An artifact that differs by its number."""
+
     def work(draft: Draft) -> dict[str, Any]:
         (draft.path / "text").write_text(f"text {number}")
         return {}
@@ -74,6 +77,7 @@ def age(store: Store, *artifacts: Artifact) -> None:
 
 
 def swept(**more: Any) -> list[str]:
+    """Keys of what a sweep deletes, or would delete."""
     return sorted(
         a.key for a in sweep(**{"apply": True, "keep_runs": 5, "grace_hours": 24.0} | more).artifacts
     )
