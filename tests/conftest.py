@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -148,6 +149,15 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         httpx.put(f"http://{host}:{port}/modelmill-test").raise_for_status()
         yield "s3://modelmill-test"
     server.stop()
+
+
+@pytest.fixture(params=["local", "s3"])
+def store(request: pytest.FixtureRequest, home: Path) -> Any:
+    """An empty store on the disk, and one in a bucket."""
+    from storage.store import open_store
+
+    bucket = request.param == "s3"
+    return open_store(f"{request.getfixturevalue('s3')}/{uuid.uuid4().hex}" if bucket else None)
 
 
 @dataclass

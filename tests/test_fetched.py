@@ -1,6 +1,5 @@
 """The latest fetch of a source is found by its note, in a store of any age, whatever became of the note."""
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 
 from storage.artifacts import Artifact, Recipe
 from storage.object_store import ObjectStore
-from storage.store import Draft, Store, open_store
+from storage.store import Draft, Store
 from tasks.fetched import FOLDER, INDEX, begin_fetch, latest_fetch
 from tasks.fingerprint import canonical
 from tasks.web.sources import SourceRef
@@ -18,14 +17,6 @@ from tasks.web.sources import SourceRef
 ONE, TWO = (
     SourceRef(name=name, kind="http", uri=f"https://site.example/{name}", seeds=(name,)) for name in "ab"
 )
-
-
-@pytest.fixture(params=["local", "s3"])
-def store(request: pytest.FixtureRequest, home: Path) -> Store:
-    """A store on the disk, and one in a bucket."""
-    return open_store(
-        f"{request.getfixturevalue('s3')}/{uuid.uuid4().hex}" if request.param == "s3" else None
-    )
 
 
 def fetched(store: Store, source: SourceRef, asked: str, *, noting: bool = True) -> Artifact:

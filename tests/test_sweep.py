@@ -5,7 +5,6 @@ import random
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -36,14 +35,6 @@ with under_way(open_store()):
     print("ready", flush=True)
     time.sleep(600)
 """
-
-
-@pytest.fixture(params=["local", "s3"])
-def store(request: pytest.FixtureRequest, home: Path) -> Store:
-    """A store on the disk, and one in a bucket."""
-    return open_store(
-        f"{request.getfixturevalue('s3')}/{uuid.uuid4().hex}" if request.param == "s3" else None
-    )
 
 
 @contextmanager

@@ -182,7 +182,7 @@ class Fetcher:
         except Exception as error:
             cause = _tls_error(error)
             if cause is not None and not isinstance(cause, ssl.SSLEOFError):  # that is a broken connection
-                return FetchError("tls", _without_tls(cause))
+                return FetchError("tls", _why_not_secure(cause))
             for kind, reason in _REASONS:
                 if isinstance(error, kind):
                     return FetchError(reason, f"{type(error).__name__} {error}".strip())
@@ -226,7 +226,7 @@ def _tls_error(error: BaseException) -> ssl.SSLError | None:
     return link
 
 
-def _without_tls(error: ssl.SSLError) -> str:
+def _why_not_secure(error: ssl.SSLError) -> str:
     """Why there is no secure connection, and the mend."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{error}; if you trust it, name a file with its issuer's certificate in SSL_CERT_FILE"
