@@ -19,7 +19,7 @@ from flows.parts import bring, call_workers, enough, labels, some_read
 from flows.reporting import publish
 from flows.runners import placed, run_name
 from flows.runs import Outcome, remember
-from flows.starting import starting
+from flows.starting import starting, warn_of_mlflow
 from flows.takedowns import held_out_without_taken_down, rules_for, without_taken_down
 from storage import registry
 from storage.artifacts import Artifact
@@ -49,6 +49,7 @@ class Tokens:
 def mill(config: PipelineConfig) -> Outcome:
     """Every stage, in order; each call gives an artifact, from the store or made now."""
     begun = starting(config.scope, config)
+    warn_of_mlflow()
     corpus = gather(config)
     tokens = prepare(corpus, config.scope, config)
     with naming_runs_after(config.name):

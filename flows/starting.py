@@ -1,4 +1,7 @@
-"""What a training goes on from, as an artifact: its content decides, not the name it was given by."""
+"""What is looked at before a run's work: what its training goes on from, and whether MLflow is there.
+
+What a training goes on from is an artifact: its content decides, not the name it was given by.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,14 @@ from flows.frozen import kept
 from flows.references import find_artifact
 from storage.artifacts import Artifact, Recipe
 from storage.errors import ArtifactMissingError
+from storage.home import tracking_uri, without_password
+from storage.mlflow_outage import why_away
 from storage.registry import RegistryError
 from storage.store import Draft, open_store
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.errors import TrainingError
 from tasks.pretraining import MODEL, check_base
+from tasks.run_log import stage_log
 from tasks.tokenization import train_tokenizer
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
@@ -36,6 +42,17 @@ def starting(scope: str, config: Learning) -> Artifact | None:
     elif tokenizer is not None:
         check_tokenizer(tokenizer)
     return starting_point(config.train, tokenizer)
+
+
+def warn_of_mlflow() -> None:
+    """Say before hours of work that MLflow is away: none of it is lost, but it cannot be registered."""
+    if why := why_away(tracking_uri()):
+        stage_log("register").warning(
+            "MLflow at %s does not answer: %s. The work goes on, and a training's metrics are sent once it "
+            "is back; start it before the model is to be registered",
+            without_password(tracking_uri()),
+            why,
+        )
 
 
 def starting_point(config: TrainConfig, tokenizer: Path | None) -> Artifact | None:

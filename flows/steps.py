@@ -15,7 +15,7 @@ from flows.references import named_or_latest, parent, scope_of
 from flows.reporting import show_evaluation, show_funnel, show_summary
 from flows.runners import placed, run_name
 from flows.runs import remember
-from flows.starting import starting
+from flows.starting import starting, warn_of_mlflow
 from flows.takedowns import held_out_without_taken_down
 from storage import registry
 from storage.tracking import naming_runs_after
@@ -46,6 +46,7 @@ def train(config: TrainingConfig) -> dict[str, str]:
     scope = scope_of(corpus, config.name)
     with keeping(Journal()) as journal, remember(config.name, scope, config, journal), placed(config.run):
         begun = starting(scope, config)
+        warn_of_mlflow()
         tokens = prepare(corpus, scope, config)
         with naming_runs_after(config.name):
             model = pretrain(tokens.shards, tokens.tokenizer, config.train, begun)
@@ -63,6 +64,8 @@ def evaluate_model(config: EvaluationConfig) -> dict[str, str]:
     shards = parent(model, "tokenize")
     heldout, scope = parent(shards, "hold_out"), scope_of(model, config.name)
     with keeping(Journal()) as journal, remember(config.name, scope, config, journal), placed(config.run):
+        if config.into_registry:
+            warn_of_mlflow()
         heldout = held_out_without_taken_down(heldout)
         report = evaluate(model, shards, heldout, config.evaluate)
         if not config.into_registry:

@@ -6,8 +6,11 @@ in what caused it. Whoever is told so can try again: a stage's retries do.
 
 from __future__ import annotations
 
+import socket
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from storage.errors import StorageError, chain_of
 from storage.home import without_password
@@ -21,6 +24,9 @@ NETWORK = frozenset(
 """Of the library requests, which is not imported for their sake."""
 DATABASE = frozenset({"OperationalError", "InterfaceError"})
 """Of sqlalchemy, for a database that cannot be reached or does not do its work."""
+
+PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
+"""Where an address names no port: of MLflow's servers, and of databases in a server's place."""
 
 
 class MlflowUnreachableError(StorageError, ConnectionError):
@@ -42,6 +48,28 @@ def answering(uri: str) -> Iterator[None]:
             f"MLflow at {without_password(uri)} does not answer: {_plain(causes[-1])}. Start it again "
             f"(`modelmill status` tells how this machine's is) and run again: what is finished is kept."
         ) from error
+
+
+def why_away(uri: str, timeout_s: float = 5.0) -> str:
+    """Why nothing listens where MLflow should be; empty where something does, or that cannot be told.
+
+    Only a connection is tried: what a login or a certificate needs is MLflow's client's to know. Files have
+    no server, and what is behind a proxy is not asked.
+    """
+    try:
+        parts = urlsplit(uri)
+        scheme, host = parts.scheme.partition("+")[0], parts.hostname or ""
+        port = parts.port or PORTS.get(scheme, 0)
+    except ValueError:
+        return ""  # no address, which MLflow's client tells
+    proxied = scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host)
+    if not host or not port or proxied:
+        return ""
+    try:
+        with socket.create_connection((host, port), timeout_s):
+            return ""
+    except OSError as error:
+        return _plain(error)
 
 
 def _is_outage(error: BaseException) -> bool:

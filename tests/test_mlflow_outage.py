@@ -14,9 +14,10 @@ from prefect import flow
 from registry_world import EVALUATION, LENIENT, World, world_in
 
 from flows.failures import explain_failure
+from flows.starting import warn_of_mlflow
 from storage import champions, mlflow_server, model_log, registry
 from storage.artifacts import Artifact
-from storage.mlflow_outage import MlflowUnreachableError
+from storage.mlflow_outage import MlflowUnreachableError, why_away
 from tasks.evaluation import evaluate
 from tasks.registration import register
 
@@ -73,17 +74,30 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """A port that is taken, so that nobody else listens on it, and refuses every connection."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
 @pytest.fixture(scope="module")
 def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """An MLflow server that several tests kill and start again."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     folder = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:  # the server reads them while it is imported
         for name, value in mlflow_server.settings(f"sqlite:///{folder}/mlflow.db", "", "", "*").items():
             patch.setenv(name, value)
-        made = Server(folder, port)
+        made = Server(folder, free_port())
         made.start()
     yield made
     made.kill()
@@ -185,3 +199,36 @@ def test_an_mlflow_that_stays_away_is_named_with_the_mend(
     assert f"MLflow at {server.uri} does not answer: [Errno 111] Connection refused" in sentence
     with pytest.raises(MlflowUnreachableError):
         registry.resolve(registry.connect(), f"models:/{NAME}@champion")
+
+
+def test_an_mlflow_that_is_away_is_said_before_the_work(
+    deaf_port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{deaf_port}")
+    warn_of_mlflow()
+    (line,) = caplog.messages
+    assert f"MLflow at http://user:***@127.0.0.1:{deaf_port} does not answer: " in line
+    assert "Connection refused" in line
+    assert "start it before the model is to be registered" in line
+
+
+def test_nothing_is_said_of_an_mlflow_that_listens_or_needs_no_server(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        for uri in (f"http://127.0.0.1:{port}/mlflow", f"postgresql+psycopg2://me@127.0.0.1:{port}/mlflow"):
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+            warn_of_mlflow()
+    for uri in ("sqlite:////somewhere/mlflow.db", "databricks", "http://[::1", "http://host:port"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        warn_of_mlflow()
+    assert not caplog.messages
+
+
+def test_what_is_behind_a_proxy_is_not_asked(deaf_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    assert not why_away(f"http://127.0.0.1:{deaf_port}")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert why_away(f"http://127.0.0.1:{deaf_port}")
