@@ -20,7 +20,7 @@ class Swept:
     artifacts: list[Artifact]
     kept: int
     leftovers: list[Leftover]
-    """Files of no artifact."""
+    """Files of no artifact, and local copies that are out of use."""
 
     @property
     def megabytes(self) -> float:
@@ -35,7 +35,7 @@ class Swept:
         for artifact in self.artifacts:
             yield f"{artifact.kind}/{artifact.key}", artifact.bytes, artifact.created
         for left in self.leftovers:
-            yield f"{left.place} (of no artifact)", left.bytes, left.latest
+            yield f"{left.place} ({left.what})", left.bytes, left.latest
 
 
 def sweep(*, apply: bool, keep_runs: int, grace_hours: float) -> Swept:

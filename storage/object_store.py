@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -102,6 +102,7 @@ class ObjectStore:
             if local is None or local.parts != artifact.parts or not is_whole(folder, local):
                 with needing_room(folder, f"bringing {artifact.kind} from {self.uri}"):
                     self._bring(artifact, folder)
+            (folder / MANIFEST).touch()  # tells when the copy was last opened
         return folder
 
     def _bring(self, artifact: Artifact, folder: Path) -> None:
@@ -217,9 +218,10 @@ class ObjectStore:
         return False
 
     def leftovers(self, committed: Iterable[Artifact], before: datetime) -> list[Leftover]:
-        """Attempts at uploading that no manifest names, and this machine's copies of what is gone.
+        """Attempts at uploading that no manifest names, and this machine's copies that are out of use.
 
-        Where a manifest is one that this version cannot read, all attempts under its key are left.
+        A copy is fetched again when it is needed, and one that is read meanwhile stays readable. Where a
+        manifest is one that this version cannot read, all attempts under its key are left.
         """
         found = [(meta["path"], meta["size"], meta["last_modified"]) for meta in self._list()]
         found += [(upload.path, upload.bytes, upload.begun) for upload in unfinished_uploads(self.uri)]
@@ -234,22 +236,22 @@ class ObjectStore:
                 former = left.get(attempt[0], Leftover(attempt[0].rstrip("/"), 0, added))
                 latest = max(former.latest, added)
                 left[attempt[0]] = replace(former, bytes=former.bytes + size, latest=latest)
-        gone = [copy for copy in self._copies() if f"{copy.kind}/{copy.key}" not in needed.keys() | manifests]
-        copies = (Leftover(str(self._copy(a.kind, a.key)), a.bytes, a.created) for a in gone)
-        return [leftover for leftover in (*left.values(), *copies) if leftover.latest < before]
+        return [leftover for leftover in (*left.values(), *self._copies()) if leftover.latest < before]
 
     def _copy(self, kind: str, key: str) -> Path:
         return self._scratch / "copies" / kind / key
 
-    def _copies(self) -> Iterator[Artifact]:
+    def _copies(self) -> Iterator[Leftover]:
+        """This machine's copies, each with when it was last opened."""
         for path in (self._scratch / "copies").glob(f"*/*/{MANIFEST}"):
             if (artifact := read_manifest(path.parent)) is not None:
-                yield artifact
+                opened = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                yield Leftover(str(path.parent), artifact.bytes, opened, "a local copy")
 
     def discard(self, leftover: Leftover) -> None:
         """Delete a copy, or an attempt's objects, and have S3 drop its unfinished ones."""
         if (copy := Path(leftover.place)).is_absolute():
-            shutil.rmtree(copy, ignore_errors=True)
+            self._discard_copy(copy, leftover.latest)
             return
         prefix = f"{leftover.place}/"
         artifact = self._manifest(*leftover.place.split("/")[:2])
@@ -257,6 +259,12 @@ class ObjectStore:
             for upload in unfinished_uploads(self.uri, prefix):
                 upload.abort()
             self._delete(list(self._sizes(prefix)))
+
+    def _discard_copy(self, folder: Path, last_opened: datetime) -> None:
+        """Delete a copy unless it was opened since."""
+        with exclusive(folder.with_name(f"{folder.name}.lock")), suppress(FileNotFoundError):
+            if datetime.fromtimestamp((folder / MANIFEST).stat().st_mtime, UTC) == last_opened:
+                shutil.rmtree(folder)
 
     def read_note(self, name: str) -> dict[str, Any] | None:
         """A note's values, or None where there is no such note."""

@@ -49,13 +49,15 @@ class Damage:
 
 @dataclass(frozen=True)
 class Leftover:
-    """Files of no artifact: what an upload that was cut off has left, or the local copy of what is gone."""
+    """Files that nothing needs: what an upload that was cut off has left, or a local copy out of use."""
 
     place: str
     """``kind/key/attempt`` in the store, or a folder of this machine."""
     bytes: int
     latest: datetime
-    """When something was last added."""
+    """When something was last added, or the copy last opened."""
+    what: str = "of no artifact"
+    """For people, after the place."""
 
 
 class Store(Protocol):
@@ -102,7 +104,7 @@ class Store(Protocol):
         """
 
     def leftovers(self, committed: Iterable[Artifact], before: datetime) -> list[Leftover]:
-        """Files of no artifact that nothing was added to since ``before``.
+        """Files that nothing needs, nothing was added to and nobody opened since ``before``.
 
         ``committed`` is every artifact of the store. Unfinished work that the next run goes on with is none.
         """

@@ -23,9 +23,14 @@ from storage.unfinished_uploads import Unfinished, unfinished_uploads
 RECIPE = Recipe(stage="shout", code={"m": "1"}, inputs={"n": 1})
 
 
+LOUD = "nested/loud.txt"
+TICK = 0.02
+"""Seconds in which a file system's clock ticks."""
+
+
 def shout(draft: Draft) -> dict[str, Any]:
     (draft.path / "nested").mkdir(exist_ok=True)
-    (draft.path / "nested" / "loud.txt").write_text("HELLO")
+    (draft.path / LOUD).write_text("HELLO")
     return {"words": 1}
 
 
@@ -43,7 +48,7 @@ def store(s3: str, home: Path) -> ObjectStore:
 def test_what_is_committed_is_found_and_comes_down_to_a_local_copy(store: ObjectStore) -> None:
     made = store.make(RECIPE, (), shout)
     assert store.find("shout", made.key) == made
-    assert (store.open(made) / "nested/loud.txt").read_text() == "HELLO"
+    assert (store.open(made) / LOUD).read_text() == "HELLO"
     assert list(store.artifacts()) == list(store.artifacts("shout")) == [made]
     assert store.verify(made) == []
 
@@ -113,7 +118,7 @@ def test_damage_is_named_and_never_opened(store: ObjectStore) -> None:
     made = store.make(RECIPE, (), shout)
     obstore.put(store._objects, f"{store._prefix(made)}nested/loud.txt", b"HELLP")
     [damage] = store.verify(made)
-    assert damage.path.endswith("nested/loud.txt")
+    assert damage.path.endswith(LOUD)
     with pytest.raises(ArtifactMissingError, match="damaged"):
         store.open(made)
 
@@ -128,19 +133,19 @@ def test_a_copy_of_what_was_made_anew_elsewhere_is_not_taken_for_it(store: Objec
 
     def otherwise(draft: Draft) -> dict[str, Any]:
         shout(draft)
-        (draft.path / "nested" / "loud.txt").write_text("HULLO")
+        (draft.path / LOUD).write_text("HULLO")
         return {}
 
-    assert (elsewhere.open(store.make(RECIPE, (), first)) / "nested/loud.txt").read_text() == "HELLO"
+    assert (elsewhere.open(store.make(RECIPE, (), first)) / LOUD).read_text() == "HELLO"
 
     key = RECIPE.key
     store.remove("shout", key)
     again = store.make(RECIPE, (), otherwise)
-    assert (elsewhere.open(again) / "nested/loud.txt").read_text() == "HULLO"
+    assert (elsewhere.open(again) / LOUD).read_text() == "HULLO"
     assert not (elsewhere.open(again) / "more.txt").exists()
     (elsewhere._scratch / "copies/shout" / key / MANIFEST).unlink()  # as if the next copying had been cut off
-    (elsewhere._scratch / "copies/shout" / key / "nested/loud.txt").write_text("HELLO")
-    assert (elsewhere.open(again) / "nested/loud.txt").read_text() == "HULLO"
+    (elsewhere._scratch / "copies/shout" / key / LOUD).write_text("HELLO")
+    assert (elsewhere.open(again) / LOUD).read_text() == "HULLO"
 
 
 def test_a_full_disk_says_what_to_do(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,19 +223,47 @@ def test_an_upload_that_was_committed_meanwhile_is_not_discarded(store: ObjectSt
     assert store.verify(made) == []
 
 
+def test_a_copy_that_nobody_opened_since_goes_and_is_fetched_again_when_it_is_needed(
+    store: ObjectStore,
+) -> None:
+    used = store.make(Recipe(stage="shout", code={}, inputs={"n": 2}), (), shout)
+    made = store.make(RECIPE, (), shout)
+    copies = [store.open(artifact) for artifact in (used, made)]
+    assert store.leftovers(store.artifacts(), made.created) == [], "one may be in use yet"
+    later = datetime.now(UTC) + timedelta(seconds=2)
+    for copy in copies:
+        assert str(copy) in {left.place for left in store.leftovers(store.artifacts(), later)}
+    since = datetime.now(UTC)
+    time.sleep(TICK)
+    with (copies[1] / LOUD).open() as being_read:
+        store.open(used)
+        [left] = store.leftovers(store.artifacts(), since)
+        assert (left.place, left.bytes, left.what) == (str(copies[1]), made.bytes, "a local copy")
+        store.discard(left)
+        assert [copy.exists() for copy in copies] == [True, False]
+        assert being_read.read() == "HELLO"
+    assert (store.open(made) / LOUD).read_text() == "HELLO"
+
+
+def test_a_copy_that_was_opened_while_the_store_was_swept_stays(store: ObjectStore) -> None:
+    made = store.make(RECIPE, (), shout)
+    copy = store.open(made)
+    [left] = store.leftovers(store.artifacts(), datetime.now(UTC) + timedelta(seconds=2))
+    time.sleep(TICK)
+    store.open(made)
+    store.discard(left)
+    assert (copy / LOUD).read_text() == "HELLO"
+
+
 def test_a_copy_of_what_was_deleted_elsewhere_goes_too(store: ObjectStore, home: Path) -> None:
     elsewhere = ObjectStore(store.uri)
     elsewhere._scratch = home / "another machine"
-    kept = store.make(Recipe(stage="shout", code={}, inputs={"n": 2}), (), shout)
     made = store.make(RECIPE, (), shout)
-    copies = [store.open(artifact) for artifact in (kept, made)]
+    copy = store.open(made)
     elsewhere.remove("shout", made.key)
-    now = datetime.now(UTC)
-    assert store.leftovers(store.artifacts(), made.created) == [], "one may be in use yet"
-    [left] = store.leftovers(store.artifacts(), now)
-    assert (left.place, left.bytes) == (str(copies[1]), made.bytes)
+    [left] = store.leftovers(store.artifacts(), datetime.now(UTC) + timedelta(seconds=2))
     store.discard(left)
-    assert [copy.exists() for copy in copies] == [True, False]
+    assert not copy.exists()
 
 
 def test_parts_are_uploaded_and_fetched_side_by_side(
