@@ -55,7 +55,7 @@ class OptimizerConfig(StageConfig):
         le=1,
     )
     embedding_lr: float = Field(
-        3e-3,
+        6e-3,
         title="Embedding learning rate",
         description="Peak AdamW rate of the embeddings, 0 to 1.",
         gt=0,
@@ -85,9 +85,10 @@ class OptimizerConfig(StageConfig):
         0.95, title="Beta 2", description="AdamW's second moment decay, 0 to 0.9999.", ge=0, le=0.9999
     )
     newton_schulz_steps: int = Field(
-        5,
+        3,
         title="Newton-Schulz steps",
-        description="Iterations of Muon's orthogonalisation, 1 to 10.",
+        description="Iterations of Muon's orthogonalisation, 1 to 10. 5 as published; small models learn as "
+        "much in a step with 3, which take three fifths of the time.",
         ge=1,
         le=10,
     )
