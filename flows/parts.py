@@ -37,8 +37,8 @@ class NothingReadError(RuntimeError):
 def check_inputs(config: HasSources) -> list[SourceRef]:
     """What the source strings name, after a look at the files that the cleaning's configuration names.
 
-    Raises, before any work, SourceError by name where a source names nothing, and ModelError or
-    EvaluationFileError where a file is not what the configuration takes it for.
+    Raises, before any work, SourceError by name where a source names nothing, and GivenFileError
+    where a file is not what the configuration takes it for.
     """
     Cleaner(config.clean)
     return resolve_all(config.sources, config.ingest, _fingerprints())

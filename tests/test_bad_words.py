@@ -8,7 +8,7 @@ from tasks.text.bad_words import BadWords
 from tasks.text.cleaning import Cleaner, Document
 from tasks.text.config import CleanConfig
 from tasks.text.dedup_units import units
-from tasks.text.model_errors import ModelError
+from tasks.text.given_files import GivenFileError
 
 
 def lists(folder: Path, **words: str) -> BadWords:
@@ -57,5 +57,5 @@ def test_a_page_with_a_bad_word_is_dropped_with_its_count(tmp_path: Path) -> Non
 )
 def test_a_list_that_is_none_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "en").write_bytes(content)
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(GivenFileError, match=message):
         BadWords([tmp_path / "en"])

@@ -20,6 +20,7 @@ from tasks.fingerprint import canonical
 from tasks.text.cleaning import Cleaner, Document
 from tasks.text.config import CleanConfig
 from tasks.text.dedup import signature_row
+from tasks.text.given_files import GivenFileError
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -189,6 +190,30 @@ def test_blocked_domains_block_their_subdomains(tmp_path: Path) -> None:
     assert reason("www.bad.example") == ("url.blocked_domain", "bad.example")
     assert reason("evil.example") == ("url.blocked_domain", "evil.example")
     assert reason("notbad.example") == ("", "")
+
+
+def test_a_list_of_domains_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfbad.example\r\nworse.example\r\n")
+    config = {"url": {"blocked_domain_files": {"paths": [str(tmp_path / "list.txt")]}}}
+    cleaner = Cleaner(CleanConfig.model_validate(config))
+    for host in ("bad.example", "worse.example"):
+        assert cleaner(Document("0" * 64, f"https://{host}/", host, ENGLISH)).detail == host
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("list.gz", gzip.compress(b"bad.example\n")[:-4], r"list\.gz is no whole gzip file \(.+\): fetch it"),
+        ("list.txt", "坏.example".encode("gbk"), r"list\.txt is no UTF-8 text \(.+ at byte 0\): save it as"),
+    ],
+)
+def test_a_list_of_domains_that_is_broken_is_named(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    config = {"url": {"blocked_domain_files": {"paths": [str(tmp_path / name)]}}}
+    with pytest.raises(GivenFileError, match=message):
+        Cleaner(CleanConfig.model_validate(config))
 
 
 def test_a_document_with_an_evaluation_record_is_dropped_by_the_records_name(tmp_path: Path) -> None:

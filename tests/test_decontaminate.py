@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.text.decontaminate import EvaluationFileError, Hit, Index
+from tasks.text.decontaminate import Hit, Index
+from tasks.text.given_files import GivenFileError
 
 SENTENCE = "The committee that the senators appointed has never once published any of its findings in print."
 CHINESE = "这个委员会由参议员们任命成立以来从未公开发表过任何一份关于调查结果的正式书面报告。"
@@ -140,8 +141,8 @@ def test_no_files_hit_nothing(tmp_path: Path) -> None:
         ("a.csv", b"x", "evaluation files end in .jsonl"),
         ("a.jsonl", b'{"a": 1}\n{"a": ', r"a.jsonl:2 is not JSON"),
         ("a.json", b"3", "a.json cannot be read as .json"),
-        ("a.txt", b"\xff\xfe", "a.txt cannot be read as .txt"),
-        ("a.jsonl.gz", b"no gzip", "a.jsonl.gz cannot be read"),
+        ("a.txt", b"\xff\xfe", "a.txt is no UTF-8 text"),
+        ("a.jsonl.gz", b"no gzip", "a.jsonl.gz is no whole gzip file"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(
@@ -149,7 +150,7 @@ def test_a_file_that_cannot_be_read_is_named(
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(EvaluationFileError, match=message):
+    with pytest.raises(GivenFileError, match=message):
         Index.build([tmp_path / name])
 
 

@@ -1,7 +1,9 @@
 """Classifiers of documents: trained, kept safely, and the same scores as the library that defined them."""
 
+import gzip
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from tasks.text.cleaning import Cleaner, Document
 from tasks.text.config import CleanConfig, ScoreConfig
 from tasks.text.dedup_units import units
 from tasks.text.fasttext_model import FastText
+from tasks.text.given_files import GivenFileError
 from tasks.text.model_errors import ModelError
 from tasks.text.model_scores import LinearModel, load_scorer
 from tasks.text.score_training import read_texts, train
@@ -84,6 +87,24 @@ def test_a_document_may_have_line_ends_of_every_kind_in_it(tmp_path: Path) -> No
     rows = [json.dumps({"text": text}, ensure_ascii=False)] * 2
     (tmp_path / "a.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
     assert list(read_texts(tmp_path)) == [text] * 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: whole[:-10],
+        lambda whole: b"<html>not here</html>",
+        lambda whole: whole[:12] + bytes([whole[12] ^ 0xFF]) + whole[13:],
+    ],
+)
+def test_a_broken_gzip_file_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "good.jsonl.gz"
+    whole = gzip.compress(b'{"text": "a good one"}\n' * 20)
+    path.write_bytes(whole)
+    assert len(list(read_texts(path))) == 20
+    path.write_bytes(damage(whole))
+    with pytest.raises(GivenFileError, match=r"good\.jsonl\.gz is no whole gzip file"):
+        list(read_texts(tmp_path))
 
 
 def test_too_few_documents_are_refused_with_both_numbers() -> None:

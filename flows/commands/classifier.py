@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.loading import ConfigError
-from tasks.text.model_errors import ModelError
+from tasks.text.given_files import GivenFileError
 
 
 def train_classifier_command(console: Console, good: Path, bad: Path, out: Path) -> None:
@@ -24,7 +24,7 @@ def train_classifier_command(console: Console, good: Path, bad: Path, out: Path)
     try:
         with console.status("reading and fitting"):
             trained = train(list(read_texts(good)), list(read_texts(bad)))
-    except ModelError as error:
+    except GivenFileError as error:
         raise ConfigError(str(error)) from error
     trained.model.save(out, trained.about())
     console.print(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from pathlib import Path
 
 from tasks.text.config import UrlConfig
+from tasks.text.given_files import given_text
 
 _WORD = re.compile(r"[a-z0-9]+")
 _LOCALE = re.compile(r"/([a-z]{2})[-_](?:[A-Z][a-z]{3}[-_])?[A-Z]{2}(?=[/.?#]|$)")
@@ -23,7 +23,7 @@ class AddressFilter:
     """Says why an address is refused."""
 
     def __init__(self, config: UrlConfig) -> None:
-        """Read the blocked domains; raises UnicodeDecodeError or gzip's errors where a file is no text."""
+        """Read the blocked domains; raises GivenFileError where a file is no text."""
         named = {domain.strip().lower().strip(".") for domain in config.blocked_domains}
         self._domains = named.union(*map(_domains, config.blocked_domain_files.files)) - {""}
         self._words = frozenset(word.lower() for word in config.blocked_words)
@@ -41,6 +41,5 @@ class AddressFilter:
 
 
 def _domains(file: Path) -> set[str]:
-    content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    lines = content.decode("utf-8").splitlines()
+    lines = given_text(file).splitlines()
     return {line.strip().lower().strip(".") for line in lines if not line.lstrip().startswith("#")}

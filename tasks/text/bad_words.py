@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.text.dedup_units import HashSet, Units, shingles, units
-from tasks.text.model_errors import ModelError
+from tasks.text.given_files import GivenFileError, given_text
 
 ANY = ""
 """The language of lists that count in all."""
@@ -30,7 +30,7 @@ class BadWords:
     """Lists of words, by language."""
 
     def __init__(self, files: Iterable[Path]) -> None:
-        """Read the lists; raises ModelError where one is no UTF-8 text or has a line that is no word."""
+        """Read the lists; raises GivenFileError where one is no UTF-8 text or has a line that is no word."""
         phrases: dict[str, dict[int, list[NDArray[np.uint64]]]] = {}
         for file in files:
             language = file.stem if _LANGUAGE.fullmatch(file.stem) else ANY
@@ -51,16 +51,12 @@ class BadWords:
 
 
 def _phrases(file: Path) -> Iterable[NDArray[np.uint64]]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{file}: no UTF-8 text ({error.reason} at byte {error.start:,})") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(given_text(file).splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         hashes = units(line).hashes
         if not 1 <= len(hashes) <= LONGEST:
-            raise ModelError(f"{file}, line {number}: {line.strip()[:60]!r} is no word and no phrase")
+            raise GivenFileError(f"{file}, line {number}: {line.strip()[:60]!r} is no word and no phrase")
         yield hashes
 
 

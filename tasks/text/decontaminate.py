@@ -15,7 +15,6 @@ one look at its 6-unit shingles; only where one is marked are whole n-grams hash
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.text.dedup_units import ALONE, HashSet, Units, classes, shingles, shingles_at, units
+from tasks.text.given_files import GivenFileError, given_text
 
 WORDS, CHARACTERS = 13, 26
 FEWEST_WORDS, FEWEST_CHARACTERS = 6, 12
@@ -37,8 +37,8 @@ SUFFIXES = (".jsonl", ".json", ".txt", ".md")
 """Files that are read, each also with .gz: JSON lines, a JSON list, or plain text, a line a record."""
 
 
-class EvaluationFileError(ValueError):
-    """An evaluation file cannot be read; the message names it, the line and what is expected."""
+class EvaluationFileError(GivenFileError):
+    """An evaluation file cannot be used; the message names it, the line and what is expected."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Index:
         """Read evaluation files: every text of every record counts, whatever its field is called.
 
         So BLiMP's sentences, HellaSwag's contexts and endings, LAMBADA's passages and plain text need no
-        settings. Raises EvaluationFileError naming what is missing or malformed.
+        settings. Raises GivenFileError naming what is missing or malformed.
         """
         paths = sorted(files)
         records: list[tuple[int, int]] = []
@@ -190,13 +190,13 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     if kind not in SUFFIXES:
         raise EvaluationFileError(f"{path}: evaluation files end in {', '.join(SUFFIXES)}, or these with .gz")
     try:
-        content = _open(path)
+        content = given_text(path)
         # Not splitlines: within a record may be other characters that Unicode takes for a line's end.
         lines = content.split("\n") if kind != ".json" else []
         if kind == ".json":
             items = _items(json.loads(content))
             yield from ((n, list(_texts(item))) for n, item in enumerate(items, 1))
-    except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError, TypeError) as error:
+    except (json.JSONDecodeError, TypeError) as error:
         raise EvaluationFileError(f"{path} cannot be read as {kind}: {error}") from error
     for number, line in enumerate(lines, 1):
         if kind in {".txt", ".md"}:
@@ -212,11 +212,6 @@ def _items(value: Any) -> list[Any]:
     if not isinstance(value, dict):
         raise TypeError("neither a list nor an object")
     return [item for held in value.values() for item in (held if isinstance(held, list) else [held])]
-
-
-def _open(path: Path) -> str:
-    data = path.read_bytes()
-    return (gzip.decompress(data) if path.name.endswith(".gz") else data).decode("utf-8-sig")
 
 
 def _parsed(path: Path, number: int, line: str) -> Any:

@@ -1,7 +1,9 @@
 """The errors of model files that cannot be used."""
 
+from tasks.text.given_files import GivenFileError
 
-class ModelError(ValueError):
+
+class ModelError(GivenFileError):
     """A model file cannot be used; the message names it and says what is expected."""
 
 

@@ -7,7 +7,6 @@ appendix A).
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tasks.text.dedup_units import units
+from tasks.text.given_files import unpacked
 from tasks.text.model_errors import ModelError
 from tasks.text.model_scores import BITS, LinearModel, features
 
@@ -81,13 +81,12 @@ def train(good: Sequence[str], bad: Sequence[str], bits: int = BITS) -> Trained:
 def read_texts(folder: Path) -> Iterator[str]:
     """Every document under a folder (or of one file), by file name: .txt one each, .jsonl a "text" a line.
 
-    Raises ModelError naming a line that is no such object.
+    Raises ModelError naming a line that is no such object, GivenFileError naming a .gz file that is broken.
     """
     files = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else [folder]
     for file in files:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         kind = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
-        text = content.decode("utf-8", "replace")
+        text = unpacked(file).decode("utf-8", "replace")
         if kind == ".jsonl":
             # Not splitlines: within a document may be other characters that Unicode takes for a line's end.
             yield from _of_lines(file, text.removesuffix("\n").split("\n"))
