@@ -356,6 +356,9 @@ def test_the_dial_gives_larger_models_more_tokens_in_larger_batches() -> None:
     assert (large.model.width, large.model.heads) == (768, 12)
     assert large.steps * large.batch_sequences > 30 * small.steps * small.batch_sequences
     assert large.batch_sequences > small.batch_sequences
+    assert dial.from_depth(4, 4096).optimizer.embedding_lr == TrainConfig().optimizer.embedding_lr
+    assert large.optimizer.embedding_lr == 3.5e-3
+    assert small.optimizer.embedding_lr == 6.9e-3
 
 
 def test_the_dial_fits_the_time() -> None:

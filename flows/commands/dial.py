@@ -9,7 +9,10 @@ from flows.environment import prepare
 from flows.loading import ConfigError
 from tasks.gpt.config import TrainConfig
 
-RULE = "20 tokens a parameter (Hoffmann et al. 2022), 64 of width a layer, a batch that grows with the tokens"
+RULE = (
+    "20 tokens a parameter (Hoffmann et al. 2022), 64 of width a layer, a batch that grows with the tokens, "
+    "an embedding rate that falls with the width"
+)
 
 
 def dial_command(console: Console, *, minutes: float, depth: int, vocabulary: int, context: int) -> None:

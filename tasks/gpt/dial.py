@@ -12,14 +12,16 @@ Batch. The critical batch grows with the tokens trained on, about as their squar
 "How does critical batch size scale in pre-training?"): 1,024 tokens at a million, where it was measured
 here, doubled with every factor of four, at most half a million.
 
-Learning rate. Muon's, matched to AdamW's size of step, carries over between widths; it is constant here.
+Learning rate. Muon's, matched to AdamW's size of step, carries over between widths; it is constant here. The
+embeddings' falls with the root of the width (nanochat's rule for AdamW beside Muon): 6e-3 at 256 wide, where
+it was measured, and so 3.5e-3 at GPT-2's 768.
 """
 
 from __future__ import annotations
 
 import math
 
-from tasks.gpt.config import HeldOutConfig, ModelShape, ScheduleConfig, TrainConfig
+from tasks.gpt.config import HeldOutConfig, ModelShape, OptimizerConfig, ScheduleConfig, TrainConfig
 from tasks.gpt.estimate import count_parameters, flops_per_token
 from tasks.gpt.shape import GPTConfig
 
@@ -29,6 +31,7 @@ HEAD = 64
 SMALLEST_WIDTH = 128
 BATCH_AT_A_MILLION = 1024
 LARGEST_BATCH = 2**19
+EMBEDDING_LR_AT_256 = 6e-3
 DEEPEST = 48
 
 
@@ -42,6 +45,7 @@ def from_depth(depth: int, vocab_size: int, *, context: int = 256, tokens: int =
         model=ModelShape(layers=depth, heads=shape.n_head, width=shape.n_embd, context=context),
         steps=steps,
         batch_sequences=batch,
+        optimizer=OptimizerConfig(embedding_lr=embedding_lr(shape.n_embd)),
         schedule=ScheduleConfig(warmup_steps=min(100, steps // 20)),
         held_out=HeldOutConfig(every_steps=max(1, steps // 10)),
     )
@@ -75,6 +79,11 @@ def batch_tokens(total: int) -> int:
     """Tokens of one optimizer step for a run over ``total`` tokens: a power of two."""
     ideal = BATCH_AT_A_MILLION * math.sqrt(max(1.0, total / 1e6))
     return int(min(LARGEST_BATCH, 2 ** round(math.log2(ideal))))
+
+
+def embedding_lr(width: int) -> float:
+    """Peak rate of the embeddings of a model so wide, to two digits, as people would write it."""
+    return float(f"{EMBEDDING_LR_AT_256 * math.sqrt(256 / width):.1e}")
 
 
 def _compute(shape: GPTConfig) -> float:
