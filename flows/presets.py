@@ -77,9 +77,7 @@ def gpt2_124m(sources: Sequence[str] = DOCUMENTATION) -> PipelineConfig:
             model=ModelShape(layers=12, heads=12, width=768, context=1024),
             steps=19_000,
             batch_sequences=512,
-            optimizer=OptimizerConfig(
-                matrix_lr=2e-3, embedding_lr=2e-3, vector_lr=2e-3, newton_schulz_steps=5
-            ),
+            optimizer=OptimizerConfig(matrix_lr=2e-3, embedding_lr=2e-3, vector_lr=2e-3),
             schedule=ScheduleConfig(warmup_steps=250),
             held_out=HeldOutConfig(every_steps=250, sequences=256),
         ),
@@ -93,9 +91,7 @@ def gpt2_355m(sources: Sequence[str] = DOCUMENTATION) -> PipelineConfig:
         update={
             "model": ModelShape(layers=24, heads=16, width=1024, context=1024),
             "steps": 38_000,
-            "optimizer": OptimizerConfig(
-                matrix_lr=1.5e-3, embedding_lr=1.5e-3, vector_lr=1.5e-3, newton_schulz_steps=5
-            ),
+            "optimizer": OptimizerConfig(matrix_lr=1.5e-3, embedding_lr=1.5e-3, vector_lr=1.5e-3),
             "schedule": ScheduleConfig(warmup_steps=500),
         }
     )
