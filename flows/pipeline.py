@@ -49,7 +49,6 @@ class Tokens:
 def mill(config: PipelineConfig) -> Outcome:
     """Every stage, in order; each call gives an artifact, from the store or made now."""
     begun = starting(config.scope, config)
-    warn_of_mlflow()
     corpus = gather(config)
     tokens = prepare(corpus, config.scope, config)
     with naming_runs_after(config.name):
@@ -97,6 +96,7 @@ def pipeline(config: PipelineConfig) -> dict[str, str]:
     again, and a run that was killed goes on where it was.
     """
     with keeping(Journal()) as journal, remember(config.name, config.scope, config, journal):
+        warn_of_mlflow()
         with placed(config.run):
             outcome = mill(config)
         announce_registration(journal)

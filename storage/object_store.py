@@ -102,7 +102,7 @@ class ObjectStore:
             if local is None or local.parts != artifact.parts or not is_whole(folder, local):
                 with needing_room(folder, f"bringing {artifact.kind} from {self.uri}"):
                     self._bring(artifact, folder)
-            (folder / MANIFEST).touch()  # tells when the copy was last opened
+            (folder / MANIFEST).touch()  # see _last_opened
         return folder
 
     def _bring(self, artifact: Artifact, folder: Path) -> None:
@@ -245,8 +245,7 @@ class ObjectStore:
         """This machine's copies, each with when it was last opened."""
         for path in (self._scratch / "copies").glob(f"*/*/{MANIFEST}"):
             if (artifact := read_manifest(path.parent)) is not None:
-                opened = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-                yield Leftover(str(path.parent), artifact.bytes, opened, "a local copy")
+                yield Leftover(str(path.parent), artifact.bytes, _last_opened(path.parent), "a local copy")
 
     def discard(self, leftover: Leftover) -> None:
         """Delete a copy, or an attempt's objects, and have S3 drop its unfinished ones."""
@@ -263,7 +262,7 @@ class ObjectStore:
     def _discard_copy(self, folder: Path, last_opened: datetime) -> None:
         """Delete a copy unless it was opened since."""
         with exclusive(folder.with_name(f"{folder.name}.lock")), suppress(FileNotFoundError):
-            if datetime.fromtimestamp((folder / MANIFEST).stat().st_mtime, UTC) == last_opened:
+            if _last_opened(folder) == last_opened:
                 shutil.rmtree(folder)
 
     def read_note(self, name: str) -> dict[str, Any] | None:
@@ -329,3 +328,8 @@ class ObjectStore:
             draft.unlink()
             raise ArtifactMissingError(f"{self.uri}/{name} is damaged: its sha256 is not the manifest's.")
         draft.replace(target)
+
+
+def _last_opened(copy: Path) -> datetime:
+    """When a local copy was last opened: its manifest is touched then."""
+    return datetime.fromtimestamp((copy / MANIFEST).stat().st_mtime, UTC)
