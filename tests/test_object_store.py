@@ -21,8 +21,6 @@ from storage.store import MANIFEST, Draft, Leftover, open_store
 from storage.unfinished_uploads import Unfinished, unfinished_uploads
 
 RECIPE = Recipe(stage="shout", code={"m": "1"}, inputs={"n": 1})
-
-
 LOUD = "nested/loud.txt"
 TICK = 0.02
 """Seconds in which a file system's clock ticks."""
@@ -106,7 +104,7 @@ def test_work_that_lost_a_file_before_it_was_uploaded_is_done_again(
 @pytest.mark.parametrize("harm", ["part", "manifest"])
 def test_without_a_part_or_the_manifest_it_is_not_found(store: ObjectStore, harm: str) -> None:
     made = store.make(RECIPE, (), shout)
-    name = f"shout/{made.key}/{MANIFEST}" if harm == "manifest" else f"{store._prefix(made)}nested/loud.txt"
+    name = f"shout/{made.key}/{MANIFEST}" if harm == "manifest" else f"{store._prefix(made)}{LOUD}"
     obstore.delete(store._objects, name)
     assert store.find("shout", made.key) is None
     again = store.make(RECIPE, (), shout)
@@ -116,7 +114,7 @@ def test_without_a_part_or_the_manifest_it_is_not_found(store: ObjectStore, harm
 
 def test_damage_is_named_and_never_opened(store: ObjectStore) -> None:
     made = store.make(RECIPE, (), shout)
-    obstore.put(store._objects, f"{store._prefix(made)}nested/loud.txt", b"HELLP")
+    obstore.put(store._objects, f"{store._prefix(made)}{LOUD}", b"HELLP")
     [damage] = store.verify(made)
     assert damage.path.endswith(LOUD)
     with pytest.raises(ArtifactMissingError, match="damaged"):

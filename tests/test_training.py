@@ -64,6 +64,7 @@ def config(**changes: Any) -> TrainConfig:
 
 OPEN: list[MetricsWriter] = []
 RATE = 3e-3
+"""Learning rate of the loop that training is compared with."""
 
 
 @pytest.fixture(autouse=True)
