@@ -6,8 +6,11 @@ import socket
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
+from urllib.parse import quote
 
+import brotli
 import pytest
 from pydantic import ValidationError
 
@@ -130,6 +133,21 @@ def test_a_robots_txt_of_50_mb_is_read_in_its_first_500_kib(site, tmp_path, page
     assert time.monotonic() - started < 60
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
+def test_a_robots_txt_that_is_sent_compressed_is_obeyed(site, tmp_path, page, encoding):
+    pack = {"gzip": gzip.compress, "deflate": zlib.compress, "br": brotli.compress}[encoding]
+    rules = pack(b"User-agent: *\nDisallow: /no\nSitemap: /map.xml")
+    site.pages["/robots.txt"] = page(
+        rules, headers={"Content-Encoding": encoding, "Content-Type": "text/plain"}
+    )
+    site.pages["/"] = links("/no", "/yes")
+    run(site, tmp_path)
+    assert site.asked == ["/", "/yes", "/map.xml"]
+    site.pages["/robots.txt"] = page(b"\x1f\x8bbroken", headers={"Content-Encoding": "gzip"})
+    (tmp_path / "broken").mkdir()
+    assert [failure.reason for failure in run(site, tmp_path / "broken").failures] == ["bad_encoding"]
+
+
 def test_crawl_delay_and_sitemaps_of_robots_txt():
     rules = read_rules(
         b"User-agent: *\nCrawl-delay: 900\nSitemap: /map.xml\n\xff\xfe", "http://h", "modelmill"
@@ -201,6 +219,29 @@ def test_where_a_seed_redirects_to_is_the_site(site, tmp_path, page):
     site.pages["/new/"] = links("/new/x", "/other")
     run(site, tmp_path, "/old/", sitemaps=False)
     assert site.asked == ["/old/", "/new/", "/new/x"]
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "gbk"])
+def test_a_redirect_to_an_address_that_is_written_as_it_is(site, tmp_path, page, charset):
+    raw = "/新/".encode(charset)
+    site.pages["/"] = page("", 301, {"Location": raw.decode("latin-1")})
+    site.pages[quote(raw)] = site_page()
+    assert run(site, tmp_path, sitemaps=False).statuses == {"301": 1, "200": 1}
+
+
+def test_headers_that_are_no_ascii_are_sent_as_they_are(site, tmp_path, page):
+    def answer(request):
+        tag = {"ETag": '"\xe9"', "Last-Modified": "星期三".encode().decode("latin-1")}
+        return page("", 304, tag) if request.headers.get("If-None-Match") == '"\xe9"' else page("x", 200, tag)
+
+    site.pages["/"] = answer
+    agent = "模型/1.0"
+    run(site, tmp_path / "1", user_agent=agent)
+    again = run(site, tmp_path / "2", previous=tmp_path / "1", user_agent=agent)
+    assert again.statuses == {"304": 1}
+    sent = site.requests[-1][1]
+    assert sent["user-agent"].encode("latin-1").decode() == agent
+    assert sent["if-modified-since"].encode("latin-1").decode() == "星期三"
 
 
 def test_a_server_that_sends_a_byte_a_second_costs_one_deadline(site, tmp_path, page):

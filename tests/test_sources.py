@@ -468,6 +468,14 @@ def test_a_server_without_ranges_gives_the_whole_file(site, tmp_path, page, monk
     assert (tmp_path / "f.parquet").read_bytes() == data
 
 
+def test_a_remote_file_whose_name_is_no_ascii(site, tmp_path, page):
+    site.pages["/%E6%95%B0%E6%8D%AE.jsonl"] = page("rows")
+    (ref,) = resolve(f"{site.url}/数据.jsonl", NEAR)
+    assert ref.name == "数据.jsonl"
+    download(ref.seeds[0], tmp_path / ref.name, LOCAL)
+    assert (tmp_path / ref.name).read_bytes() == b"rows"
+
+
 def test_a_file_that_is_gone_or_private_is_no_matter_of_retries(site, tmp_path):
     with pytest.raises(GoneError, match="answers 404"):
         download(f"{site.url}/none.warc.gz", tmp_path / "x", LOCAL)

@@ -25,7 +25,7 @@ from tasks.web.payload import HTML_TYPES, TEXT_TYPES, HttpResponse, PayloadError
 from tasks.web.records import ReadLimits
 from tasks.web.robots import Robots
 from tasks.web.sitemaps import GZIP_TYPES, XML_TYPES, is_listing, listed_addresses, unpacked
-from tasks.web.urls import Scope, canonical_url, find_links, host_of
+from tasks.web.urls import Scope, canonical_url, find_links, host_of, redirect_target
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 WANTED_TYPES = HTML_TYPES | TEXT_TYPES | XML_TYPES | GZIP_TYPES | {""}
@@ -198,7 +198,7 @@ class _Crawl:
         """Queue what a page points to."""
         depth = target.depth + 1
         if message.status in REDIRECTS:
-            location = canonical_url(message.headers.get("location", ""), target.url)
+            location = redirect_target(message.headers, target.url)
             if target.redirects >= self.config.max_redirects:
                 self.report.failures.append(Failure(target.url, "too_many_redirects", location))
             elif location:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from tasks.web.crawl_index import IndexEntry, link_files, next_name, read_entry, read_index, write_index
-from tasks.web.fetch import Response
+from tasks.web.fetch import Response, decoded
 from tasks.web.frames import open_frame
 from tasks.web.payload import HttpResponse, PayloadError, decoded_body, parse_date, parse_response
 from tasks.web.records import Fault, ReadLimits
@@ -60,10 +60,8 @@ class CrawlStore:
         known = self._known.get(response.url)
         if response.status == 304 and known:
             return self._revisit(response, known, NOT_MODIFIED, self._stored(known))
-        message = HttpResponse(response.status, response.headers, response.body)
-        body = decoded_body(message, self._limits).content
-        message = HttpResponse(response.status, response.headers, body)
-        payload = hashlib.sha256(body).hexdigest()
+        message = decoded(response, self._limits)
+        payload = hashlib.sha256(message.body).hexdigest()
         if known and (known.status, known.payload) == (response.status, payload):
             return self._revisit(response, known, SAME_PAYLOAD, message)
         self.entries.append(self._write(response, payload))

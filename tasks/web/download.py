@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tasks.web.config import CrawlConfig
 from tasks.web.fetch import RETRY_STATUSES, Fetcher, FetchError, Response, Want
-from tasks.web.urls import canonical_url
+from tasks.web.urls import redirect_target
 
 PIECE = 4 * 2**20
 """Bytes asked for at once: what a broken connection costs."""
@@ -92,7 +92,7 @@ async def _get(fetcher: Fetcher, url: str, want: Want) -> Response:
     try:
         for _ in range(fetcher.config.max_redirects + 1):
             answer = await fetcher.get(url, want)
-            target = canonical_url(answer.headers.get("location", ""), url)
+            target = redirect_target(answer.headers, url)
             if answer.status not in REDIRECTS or not target:
                 return answer
             url = target

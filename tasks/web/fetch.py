@@ -19,6 +19,8 @@ import httpcore
 
 from tasks.web.config import CrawlConfig
 from tasks.web.guard import GuardedBackend, RefusedAddressError, Routes
+from tasks.web.payload import HttpResponse, decoded_body
+from tasks.web.records import ReadLimits
 from tasks.web.urls import host_of
 
 RETRY_STATUSES = frozenset({429, 500, 502, 503, 504})
@@ -81,6 +83,13 @@ class Response:
             prefix = "X-Crawl-" if name.lower() in HOP_HEADERS else ""
             lines.append(f"{prefix}{name}: {value}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+def decoded(response: Response, limits: ReadLimits) -> HttpResponse:
+    """A response with its content encoding undone; raises PayloadError where that cannot be within bounds."""
+    headers = {name: value for name, value in response.headers.items() if name not in HOP_HEADERS}
+    message = HttpResponse(response.status, headers, response.body)
+    return replace(message, body=decoded_body(message, limits).content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +201,8 @@ class Fetcher:
         headers = {"User-Agent": self.config.user_agent, **_HEADERS, **want.headers}
         seconds = self.config.page_seconds
         wait = {"connect": min(CONNECT_S, seconds), "read": seconds, "write": seconds}
-        request = self._pool.stream("GET", url, headers=[*headers.items()], extensions={"timeout": wait})
+        fields_sent = [(name.encode("ascii"), _on_the_wire(value)) for name, value in headers.items()]
+        request = self._pool.stream("GET", url, headers=fields_sent, extensions={"timeout": wait})
         async with request as answer:
             fields = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in answer.headers)
             reason = bytes(answer.extensions.get("reason_phrase", b"")).decode("latin-1")
@@ -216,6 +226,14 @@ class Fetcher:
                 return min(asked, LONGEST_WAIT_S)
         longest = min(self.config.backoff_seconds * 2 ** (attempt - 1), LONGEST_WAIT_S)
         return float(longest * random.uniform(0.5, 1.0))
+
+
+def _on_the_wire(value: str) -> bytes:
+    """A header's value as it is sent: what a server called its version goes back to it byte for byte."""
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode("utf-8")
 
 
 def _tls_error(error: BaseException) -> ssl.SSLError | None:

@@ -8,10 +8,13 @@ from urllib.parse import urlsplit
 
 from protego import Protego
 
-from tasks.web.fetch import Fetcher, FetchError, Want
-from tasks.web.urls import canonical_url, host_of, unique
+from tasks.web.fetch import Fetcher, FetchError, Want, decoded
+from tasks.web.payload import PayloadError
+from tasks.web.records import ReadLimits
+from tasks.web.urls import canonical_url, host_of, redirect_target, unique
 
 MAX_ROBOTS_BYTES = 500 * 2**10
+MAX_DECODED = ReadLimits(record_bytes=32 * 2**20)
 MAX_CRAWL_DELAY_S = 60.0
 MAX_SITEMAPS = 50
 MAX_REDIRECTS = 5
@@ -71,14 +74,14 @@ class Robots:
         try:
             for _ in range(MAX_REDIRECTS + 1):
                 answer = await self._fetcher.get(url, Want(limit=MAX_ROBOTS_BYTES, cut=True))
-                target = canonical_url(answer.headers.get("location", ""), url)
+                target = redirect_target(answer.headers, url)
                 if answer.status not in (301, 302, 303, 307, 308) or not target:
                     break
                 url = target
-        except FetchError as error:
+            if answer.status == 200:
+                return read_rules(decoded(answer, MAX_DECODED).body, site, self._agent)
+        except (FetchError, PayloadError) as error:
             return Rules(None, failure=FetchError(error.reason, f"{url}: {error.detail}"))
-        if answer.status == 200:
-            return read_rules(answer.body, site, self._agent)
         if 300 <= answer.status < 500 and answer.status != 429:
             return Rules(None)
         return Rules(None, failure=FetchError("no_robots", f"{url} answers {answer.status}"))

@@ -194,7 +194,7 @@ def _http(source: str, rest: str, config: IngestConfig, _: Fingerprints) -> list
             f"{source!r} names no file of a kind that can be read ({_KINDS}); "
             f"to crawl a site, write 'crawl:{source}'"
         )
-    return [SourceRef(name=name, kind="http", uri=source, seeds=(source,))]
+    return [SourceRef(name=name, kind="http", uri=source, seeds=(canonical_url(source) or source,))]
 
 
 def _s3(source: str, rest: str, config: IngestConfig, _: Fingerprints) -> list[SourceRef]:

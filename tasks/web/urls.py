@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
@@ -44,6 +44,22 @@ def canonical_url(url: str, base: str = "") -> str:
         netloc += f":{port}"
     path = urlsplit(urljoin(f"http://h{'' if parts.path[:1] == '/' else '/'}{parts.path}", "")).path or "/"
     return urlunsplit((scheme, netloc, _quoted(_without_dots(path)), _quoted(parts.query), ""))
+
+
+def redirect_target(headers: Mapping[str, str], url: str) -> str:
+    """Where a response's Location leads, canonical; empty where it leads nowhere.
+
+    Servers write addresses there as they are: bytes that are no ASCII are UTF-8, or go back as they came.
+    """
+    location = headers.get("location", "").strip()
+    try:
+        raw = location.encode("latin-1")  # how headers are read
+        location = raw.decode("utf-8")
+    except UnicodeEncodeError:
+        pass  # it was read as UTF-8
+    except UnicodeDecodeError:
+        location = quote(raw, safe=_SAFE)
+    return canonical_url(location, url)
 
 
 def _quoted(text: str) -> str:
