@@ -53,12 +53,26 @@ MASKED = {
         "手機 0912-345-678",
         "台北 02-2345-6789",
         "090-1234-5678",
+        "张三 2024-01-05 13912345678",
+        "联系方式：1. 13912345678",
+        "电话：（1）13912345678",
+        "Call (415)\u00a0555-2671",
+        "+49\u00a089\u00a01234567",
+        "1\u2011855\u2011846\u20112895",
+        "电话：010\u201362551234",
     ],
-    "ip": ["from 130.89.148.77,", "2606:4700:4700::1111", "Host:212.94.201.10"[5:]],
+    "ip": [
+        "from 130.89.148.77,",
+        "2606:4700:4700::1111",
+        "Host:212.94.201.10",
+        "服务器IP:212.94.201.10",
+        "http://212.94.201.10:8080/x",
+    ],
     "id_number": [
         "身份证号11010519491231002X。",
         "ID 440308199901101512",
         "１１０１０５１９４９１２３１００２Ｘ",
+        "1 11010519491231002X 1949-12-31",
     ],
     "bank_card": [
         "4111 1111 1111 1111",
@@ -86,6 +100,7 @@ KEPT = [
     "Section 15.4.2.2. Registration",
     "version 2.35.1.100",
     "openresty/1.9.27.133",
+    "版本：2.35.1.100 and 版本号 7.0.100.3",
     "10:20:30 and 12:34:56:78",
     "2024-01-02 10:20:30",
     "ISBN 978-7-111-11111-1",
@@ -132,7 +147,9 @@ def test_is_masked_as_its_kind(kind: str, text: str) -> None:
     assert mask(masked, ALL) == (masked, {})
 
 
-@pytest.mark.parametrize("piece", ["-----BEGIN PRIVATE KEY-----", "1 ", "a@", "1.1.", "eyJ", "a:"])
+@pytest.mark.parametrize(
+    "piece", ["-----BEGIN PRIVATE KEY-----", "1 ", "(1)", "1/", "a@", "1.1.", "eyJ", "a:"]
+)
 def test_no_text_makes_masking_slow(piece: str) -> None:
     """A million characters of what might be something take a second or two, as any million does."""
     started = time.process_time()
@@ -151,6 +168,23 @@ def test_what_stands_around_it_stays() -> None:
 
 def test_emails_that_a_stroke_parts_are_two() -> None:
     assert mask("a.li@qq.com/b.wang@163.com", ALL) == ("<EMAIL>/<EMAIL>", {"email": 2})
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("电话：13912345678 13812345678", "电话：<PHONE> <PHONE>"),
+        ("电话：13912345678/13812345678", "电话：<PHONE>/<PHONE>"),
+        ("电话：13912345678（010-62551234）", "电话：<PHONE>（<PHONE>）"),
+        ("（010）62551234 （010）62551235", "<PHONE> <PHONE>"),
+        ("Tel 415-555-2671 / 415-555-2672", "Tel <PHONE> / <PHONE>"),
+        ("电话：+8613912345678 13812345678", "电话：<PHONE> <PHONE>"),
+        ("证件 11010519491231002X 13912345678。", "证件 <ID_NUMBER> <PHONE>。"),
+        ("第 150 2019 2020 2021 页", "第 150 2019 2020 2021 页"),
+    ],
+)
+def test_numbers_that_stand_side_by_side_are_known_one_by_one(text: str, masked: str) -> None:
+    assert mask(text, ALL)[0] == masked
 
 
 @pytest.mark.parametrize("kind", MASKED)

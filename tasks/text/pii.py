@@ -12,7 +12,8 @@
 Judged by eye on all that it masked in 1,497 English web pages and 127 of a Chinese manual: of 150 phone
 numbers none was something else, of 150 email addresses 4 (made-up names in code), of 14 IP addresses none.
 
-Digits, letters and marks as wide as ideographs count as those of ASCII do.
+Digits, letters and marks as wide as ideographs count as those of ASCII do. Numbers that stand side by side
+are judged one by one.
 
 The checks come after cheap look-ups (is there an @, a long digit run, a token's prefix), so that a page
 without any such thing costs little. Longer numbers are judged first: a resident id is no phone number.
@@ -58,8 +59,20 @@ _IPV6_HINT = re.compile(r":[0-9A-Fa-f]{0,4}:")
 _IPV6 = re.compile(
     r"(?:[0-9A-Fa-f]{1,4}:){2,7}(?::|:?[0-9A-Fa-f]{1,4})(?:(?::[0-9A-Fa-f]{1,4}){0,6})(?![A-Za-z0-9_:])"
 )
-_VERSION_BEFORE = re.compile(r"(?:version|ver\.?|v|release|build|版本|第|section|§)\s*$", re.IGNORECASE)
+_VERSION_BEFORE = re.compile(
+    r"(?:version|ver\.?|v|release|build|版本号?|第|section|§)[:：]?\s*$", re.IGNORECASE
+)
 _NUMBER = re.compile(r"\d[\d ()./\u2010-\u2013-]{5,30}[\dXx](?![A-Za-z0-9_%]|[.,]\d)")
+_BEGINS, _DIGITS = r"(?<![\d.\u2010-\u2013-])", r"\d+(?:[.\u2010-\u2013-]\d+)*[Xx]?"
+_SIDE_BY_SIDE = (
+    re.compile(r"[^/ ](?:[^/]*[^/ ])?"),
+    re.compile(rf"(?:\(\+?\d{{1,4}}\) ?|{_BEGINS})\+?{_DIGITS}"),
+    re.compile(rf"{_BEGINS}\+?{_DIGITS}"),
+)
+"""What several numbers on a line are cut into, until one is known: what strokes part; what blanks part, but
+not from an area code in brackets; what blanks and brackets part."""
+FEWEST = 9
+"""Characters of a number that is somebody's."""
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN ([A-Z ]*PRIVATE KEY(?: BLOCK)?)-----(?:(?!-----BEGIN ).){1,20000}?-----END \1-----",
     re.DOTALL,
@@ -92,14 +105,15 @@ _OLD_DOMAINS = re.compile(r"\.(?:com|net|org|edu|gov|mil|int|info|biz|(?!to$)[a-
 _CARD_FORM = re.compile(
     r"\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1(?:\d{1,7}|\d{4}\1\d{1,3})|\d{4}([ -])\d{6}\2\d{4,5}"
 )
-_WIDE = re.compile(rb"\xef\xbc(?:[\x90-\x99\xa0]|[\x88\x8b\x8d]\d)")
-"""In UTF-8: a wide digit, a wide @, or a wide mark before a digit."""
+_WIDE = re.compile(rb"\xef\xbc(?:[\x90-\x99\xa0]|[\x88\x8b\x8d]\d)|\xc2\xa0\d")
+"""In UTF-8: a wide digit, a wide @, or a wide mark or a space that does not break before a digit."""
 _NARROW = {
     wide: wide - 0xFEE0
     for wide in range(0xFF01, 0xFF5F)
     if chr(wide).isalnum() or chr(wide) in "（）＋－．＠"
-}
+} | {0xA0: 0x20}
 """Not commas and colons: they end what stands before them."""
+_HYPHENS = dict.fromkeys(range(0x2010, 0x2014), "-")
 _GLOBAL_UNICAST = range(0x2000, 0x4000)
 """First groups of the IPv6 addresses that are given out."""
 _TOKEN_HINTS = (
@@ -230,7 +244,8 @@ def _addresses(text: str, config: PiiConfig) -> Iterator[Span]:
 
 
 def _is_public_ip(found: re.Match[str]) -> bool:
-    if _glued(found, "_.:-/"):
+    # Of an IPv4 address "host:" and "http://" are no part; after a single stroke a version may stand.
+    if _glued(found, "_.:-/" if ":" in found[0] else "_.-/") and not _follows(found, "//"):
         return False
     try:
         address = ipaddress.ip_address(found[0])
@@ -242,6 +257,10 @@ def _is_public_ip(found: re.Match[str]) -> bool:
         return len(found[0]) >= 9 and int(found[0].partition(":")[0] or "0", 16) in _GLOBAL_UNICAST
     before = found.string[max(0, found.start() - 12) : found.start()]
     return max(address.packed) >= SMALL and not _VERSION_BEFORE.search(before)
+
+
+def _follows(found: re.Match[str], mark: str) -> bool:
+    return found.string[max(0, found.start() - len(mark)) : found.start()] == mark
 
 
 def _glued(found: re.Match[str], marks: str) -> bool:
@@ -264,17 +283,26 @@ def _numbers(text: str, config: PiiConfig) -> Iterator[Span]:
             continue
         if text[start] == "(" and ")" not in found[0]:
             start += 1
-        # Of two numbers with a stroke between them the first counts for itself: 010-62551234/62551235.
-        first = text.find("/", start, found.end())
-        for end in (found.end(), first):
-            if end > start and (kind := _kind_of_number(text, start, end, config)):
-                yield start, end, kind
-                done = end
-                break
+        for span in _side_by_side(text, start, found.end(), config):
+            yield span
+            done = span[1]
+
+
+def _side_by_side(
+    text: str, start: int, end: int, config: PiiConfig, cuts: tuple[re.Pattern[str], ...] = _SIDE_BY_SIDE
+) -> Iterator[Span]:
+    """A number or, where that is none of anybody's, those it is made of: 2024-01-05 13812345678."""
+    if end - start < FEWEST:
+        return
+    if kind := _kind_of_number(text, start, end, config):
+        yield start, end, kind
+    elif cuts:
+        for piece in cuts[0].finditer(text, start, end):
+            yield from _side_by_side(text, *piece.span(), config, cuts[1:])
 
 
 def _kind_of_number(text: str, start: int, end: int, config: PiiConfig) -> str:
-    written = text[start:end]
+    written = text[start:end].translate(_HYPHENS)
     compact = re.sub(r"[ -]", "", written)
     if len(compact) == 18 and config.id_number and is_resident_id(compact):
         return ID_NUMBER
