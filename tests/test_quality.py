@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.text import quality_characters
 from tasks.text.config import CleanConfig, LinesConfig
+from tasks.text.documentation_config import documentation
 from tasks.text.lines import clean_lines
 from tasks.text.quality import RULES, all_failed, judge, measure
 from tasks.text.rules_config import limits
@@ -140,6 +141,18 @@ def test_own_limits_go_over_those_that_are_known_for_a_language() -> None:
     assert found["zh"] == {**known, "gopher.min_words": 30.0}
     assert CleanConfig(limits_by_language="none").by_language == {}
     assert CleanConfig().by_language["zh"] == known
+
+
+def test_a_limit_that_is_changed_holds_for_every_language() -> None:
+    """A rule that is switched off drops no Chinese page either, and the presets' limits are theirs too."""
+    text = CHINESE.replace("。", "，")
+    assert "fineweb.min_line_punct" in broken(text, "zh")
+    off = CleanConfig.model_validate({"fineweb": {"min_line_punct": 0}})
+    assert "fineweb.min_line_punct" not in broken(text, "zh", off)
+    assert off.by_language["zh"]["repetition.top_2_gram"] == CONFIG.by_language["zh"]["repetition.top_2_gram"]
+    assert documentation().by_language["zh"].keys() <= {f"repetition.top_{size}_gram" for size in (2, 3, 4)}
+    own = CleanConfig(fineweb=off.fineweb, own_limits=("zh fineweb.min_line_punct=0.2",))
+    assert "fineweb.min_line_punct" in broken(text, "zh", own)
 
 
 @settings(max_examples=300, deadline=None)

@@ -233,8 +233,8 @@ class CleanConfig(StageConfig):
     limits_by_language: Literal["fineweb2", "none"] = Field(
         "fineweb2",
         title="Limits by language",
-        description="fineweb2: what FineWeb2 found for Chinese, Japanese and Thai. none: the limits above "
-        "hold for every language.",
+        description="fineweb2: what FineWeb2 found for Chinese, Japanese and Thai, in place of the defaults "
+        "above; one that is changed holds for them too. none: the limits above hold for every language.",
     )
     own_limits: tuple[str, ...] = Field(
         (),
@@ -274,12 +274,24 @@ class CleanConfig(StageConfig):
 
     @cached_property
     def by_language(self) -> dict[str, dict[str, float]]:
-        """Limits by rule by language, where they are not those of every language."""
+        """Limits by rule by language, where they are not those of every language.
+
+        What was found for a language stands for a default: a limit of the user's own, or a rule that is
+        switched off, is meant for every language.
+        """
         table = BY_LANGUAGE if self.limits_by_language == "fineweb2" else {}
-        found = {language: dict(limits) for language, limits in table.items()}
+        usual = {rule for rule, limit in rule_limits().items() if self._general(rule) == limit}
+        found = {
+            language: {rule: limit for rule, limit in limits.items() if rule in usual}
+            for language, limits in table.items()
+        }
         for language, rule, limit in map(_limit_of, self.own_limits):
             found.setdefault(language, {})[rule] = limit
         return found
+
+    def _general(self, rule: str) -> float:
+        section, name = rule.split(".")
+        return float(getattr(getattr(self, section), name))
 
 
 def _limit_of(line: str) -> tuple[str, str, float]:
