@@ -190,6 +190,35 @@ def test_requests_at_once_and_their_pace_keep_to_the_config(site, tmp_path):
     assert time.monotonic() - started >= 0.6
 
 
+def test_a_host_that_finds_us_too_fast_is_asked_more_slowly_and_loses_no_page(site, tmp_path, page):
+    last = 0.0
+
+    def strict(_):
+        nonlocal last
+        now = time.monotonic()
+        if now - last < 0.2:
+            return page("too fast", 429)
+        last = now
+        return page(site_page())
+
+    site.pages["/"] = links(*(f"/{i}" for i in range(12)))
+    site.pages |= {f"/{i}": strict for i in range(12)}
+    assert run(site, tmp_path, retries=3).statuses == {"200": 13}
+
+
+def test_a_host_that_asks_to_wait_is_left_alone_for_as_long(site, tmp_path, page):
+    times: list[float] = []
+
+    def answer(_):
+        times.append(time.monotonic())
+        return page("busy", 503, {"Retry-After": "1"}) if len(times) == 1 else page(site_page())
+
+    site.pages["/"] = links("/a", "/b", "/c")
+    site.pages |= dict.fromkeys(["/a", "/b", "/c"], answer)
+    assert run(site, tmp_path, host_concurrency=1).statuses == {"200": 4}
+    assert times[1] - times[0] >= 0.9
+
+
 def test_limits_on_pages_bytes_depth_and_time(site, tmp_path):
     for i in range(30):
         site.pages[f"/{i}"] = links(f"/{i + 1}") + " " * 1000
@@ -383,6 +412,23 @@ def test_an_unchanged_site_is_stored_once_and_gives_the_same_identity(news, tmp_
     assert kinds == ["warcinfo", "revisit", "revisit", "revisit"]
     assert texts(tmp_path / "3") == texts(tmp_path / "1")
     assert {entry.file for entry in read_index(tmp_path / "3")} == {"crawl-00000.warc.gz"}
+
+
+def test_a_page_that_has_another_tag_and_not_another_word_is_asked_for_by_the_new_one(site, tmp_path, page):
+    tag = '"old"'
+
+    def answer(request):
+        known = request.headers.get("If-None-Match") == tag
+        return page("" if known else "<p>same</p>", 304 if known else 200, {"ETag": tag})
+
+    site.pages["/"] = answer
+    first = run(site, tmp_path / "1", robots=False)
+    tag = '"new"'
+    second = run(site, tmp_path / "2", robots=False, previous=tmp_path / "1")
+    third = run(site, tmp_path / "3", robots=False, previous=tmp_path / "2")
+    assert (second.statuses, third.statuses) == ({"200": 1}, {"304": 1})
+    assert (second.unchanged, third.unchanged) == (1, 1)
+    assert first.identity == second.identity == third.identity
 
 
 def test_only_what_changed_is_stored_again(news, tmp_path):

@@ -459,6 +459,23 @@ def test_a_file_that_changes_under_the_download_is_begun_again(site, tmp_path, m
     assert (tmp_path / "f.jsonl").read_bytes() == b"b" * 2600
 
 
+def test_servers_that_name_one_file_each_otherwise_give_it_all_the_same(site, tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.web.download.PIECE", 1000)
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served/f.jsonl").write_bytes(b"a" * 2500)
+    site.serve_folder(tmp_path / "served")
+    serve = site.pages["/f.jsonl"]
+
+    def one_of_two(request):
+        answer = serve(request)
+        answer.headers["ETag"] = f'"{len(site.requests) % 2}"'
+        return answer if len(site.requests) < 50 else pytest.fail("asked without end")
+
+    site.pages["/f.jsonl"] = one_of_two
+    download(f"{site.url}/f.jsonl", tmp_path / "f.jsonl", LOCAL)
+    assert (tmp_path / "f.jsonl").read_bytes() == b"a" * 2500
+
+
 def test_a_server_without_ranges_gives_the_whole_file(site, tmp_path, page, monkeypatch):
     monkeypatch.setattr("tasks.web.download.PIECE", 1000)
     data = os.urandom(300_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,8 @@ from tasks.web.warc import WarcRecord, read_record, read_warc
 from tasks.web.warc_write import NOT_MODIFIED, SAME_PAYLOAD, WarcWriter, format_date, sha1_digest
 
 SOFTWARE = "modelmill"
+VALIDATORS = {"etag": "etag", "modified": "last-modified"}
+"""Which header fills which field of an entry: servers rename pages that have not changed."""
 
 
 class CrawlStore:
@@ -106,7 +109,10 @@ class CrawlStore:
             payload_digest=known.payload_sha1,
             first_date=parse_date(known.date) or response.date,
         )
-        self.entries.append(known)
+        said = {key: response.headers.get(name, "") for key, name in VALIDATORS.items()}
+        if profile == NOT_MODIFIED:  # which need not name the version again
+            said = {key: value for key, value in said.items() if value}
+        self.entries.append(replace(known, **said))
         self.unchanged += 1
         return message
 

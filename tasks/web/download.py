@@ -13,6 +13,9 @@ from tasks.web.urls import redirect_target
 
 PIECE = 4 * 2**20
 """Bytes asked for at once: what a broken connection costs."""
+RESTARTS = 3
+"""Versions met in one download from which the file is asked for whole: servers behind one address that each
+name it otherwise."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 Tell = Callable[[float, float | None, str], None]
@@ -53,11 +56,13 @@ async def _small(url: str, config: CrawlConfig, limit: int) -> bytes:
 
 async def _download(url: str, path: Path, config: CrawlConfig, tell: Tell, known: str) -> str | None:
     partial, note = path.with_name(f".{path.name}"), path.with_name(f".{path.name}.version")
-    version = note.read_text() if note.exists() else ""
+    version, restarts = note.read_text() if note.exists() else "", 0
     async with Fetcher(config) as fetcher:
         while True:
             have = partial.stat().st_size if partial.exists() else 0
-            headers = {"Range": f"bytes={have}-{have + PIECE - 1}", "Accept-Encoding": "identity"}
+            headers = {"Accept-Encoding": "identity"}
+            if restarts < RESTARTS:
+                headers["Range"] = f"bytes={have}-{have + PIECE - 1}"
             if known and not have:
                 headers["If-None-Match"] = known
             answer = await _get(fetcher, url, Want(headers=headers, limit=PIECE, sink=partial))
@@ -71,7 +76,7 @@ async def _download(url: str, path: Path, config: CrawlConfig, tell: Tell, known
             whole = answer.status == 200
             if have and found != version and not whole:
                 partial.unlink()
-                version = found
+                version, restarts = found, restarts + 1
                 continue
             version = found
             note.write_text(version)

@@ -24,6 +24,9 @@ from tasks.web.records import ReadLimits
 from tasks.web.urls import host_of
 
 RETRY_STATUSES = frozenset({429, 500, 502, 503, 504})
+TOO_MANY_REQUESTS = 429
+SLOWEST_S = 10.0
+"""Delay between requests to a host up to which 429 slows us down."""
 LONGEST_WAIT_S = 60.0
 CONNECT_S = 10.0
 HOP_HEADERS = frozenset({"transfer-encoding", "connection", "keep-alive"})
@@ -121,6 +124,7 @@ class HostGate:
         self._config = config
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._next_start: dict[str, float] = {}
+        self._slower: dict[str, float] = {}
         self.delays: dict[str, float] = {}
         """Seconds by host where robots.txt asks for more than the config."""
 
@@ -131,11 +135,26 @@ class HostGate:
         async with slots:
             now = time.monotonic()
             start = max(now, self._next_start.get(host, now))
-            delay = max(self._config.host_delay_seconds, self.delays.get(host, 0.0))
-            self._next_start[host] = start + delay
+            self._next_start[host] = start + self._delay(host)
             if start > now:
                 await asyncio.sleep(start - now)
             yield
+
+    def heed(self, host: str, status: int, asked: float | None) -> None:
+        """Take up what a host's answer says of our pace, which it says to us and not of one page.
+
+        No request begins for as long as it ``asked`` us to wait; 429 doubles the delay between them, which
+        other answers let shrink again.
+        """
+        slower = self._slower.get(host, 0.0) * 0.9
+        if status == TOO_MANY_REQUESTS:
+            slower = min(max(2 * self._delay(host), 0.25), SLOWEST_S)
+        self._slower[host] = slower
+        if asked and status in RETRY_STATUSES:
+            self._next_start[host] = max(self._next_start.get(host, 0.0), time.monotonic() + asked)
+
+    def _delay(self, host: str) -> float:
+        return max(self._config.host_delay_seconds, self.delays.get(host, 0.0), self._slower.get(host, 0.0))
 
 
 class Fetcher:
@@ -172,6 +191,8 @@ class Fetcher:
                 await asyncio.sleep(self._wait(attempt, last))
             async with self.gate.turn(host_of(url)):
                 last = await self._attempt(url, want)
+                if isinstance(last, Response):
+                    self.gate.heed(host_of(url), last.status, _asked_to_wait(last))
             if isinstance(last, Response) and last.status not in RETRY_STATUSES:
                 return last
             if isinstance(last, FetchError) and last.reason not in ("network", "timed_out"):
@@ -221,9 +242,9 @@ class Fetcher:
 
     def _wait(self, attempt: int, last: Response | FetchError) -> float:
         if isinstance(last, Response):
-            asked = retry_after(last.headers.get("retry-after", ""))
+            asked = _asked_to_wait(last)
             if asked is not None:
-                return min(asked, LONGEST_WAIT_S)
+                return asked
         longest = min(self.config.backoff_seconds * 2 ** (attempt - 1), LONGEST_WAIT_S)
         return float(longest * random.uniform(0.5, 1.0))
 
@@ -261,6 +282,11 @@ async def _body(answer: httpcore.Response, limit: int, cut: bool) -> bytes:
                 break
             raise FetchError("too_large", f"the body is over {limit} bytes")
     return b"".join(pieces)[:limit]
+
+
+def _asked_to_wait(response: Response) -> float | None:
+    asked = retry_after(response.headers.get("retry-after", ""))
+    return None if asked is None else min(asked, LONGEST_WAIT_S)
 
 
 def retry_after(value: str) -> float | None:
