@@ -102,7 +102,7 @@ class CrawlConfig(StageConfig):
         0.5,
         title="Delay between requests to a host",
         description="Seconds between the starts of two requests to one host: 0 to 3,600. A longer "
-        "Crawl-delay in robots.txt wins, up to 60 s; a host that answers 429 is asked more slowly for a while.",
+        "Crawl-delay in robots.txt wins, up to 60 s; a host that answers 429 is asked more slowly.",
         ge=0,
         le=3600,
         json_schema_extra=SPEED_ONLY,

@@ -19,8 +19,6 @@ from tasks.web.warc import WarcRecord, read_record, read_warc
 from tasks.web.warc_write import NOT_MODIFIED, SAME_PAYLOAD, WarcWriter, format_date, sha1_digest
 
 SOFTWARE = "modelmill"
-VALIDATORS = {"etag": "etag", "modified": "last-modified"}
-"""Which header fills which field of an entry: servers rename pages that have not changed."""
 
 
 class CrawlStore:
@@ -85,8 +83,7 @@ class CrawlStore:
             format_date(response.date),
             self._warc.path.name,
             offset,
-            response.headers.get("etag", ""),
-            response.headers.get("last-modified", ""),
+            *_validators(response),
             sha1_digest(response.body),
         )
 
@@ -109,10 +106,10 @@ class CrawlStore:
             payload_digest=known.payload_sha1,
             first_date=parse_date(known.date) or response.date,
         )
-        said = {key: response.headers.get(name, "") for key, name in VALIDATORS.items()}
+        etag, modified = _validators(response)
         if profile == NOT_MODIFIED:  # which need not name the version again
-            said = {key: value for key, value in said.items() if value}
-        self.entries.append(replace(known, **said))
+            etag, modified = etag or known.etag, modified or known.modified
+        self.entries.append(replace(known, etag=etag, modified=modified))
         self.unchanged += 1
         return message
 
@@ -129,6 +126,12 @@ class CrawlStore:
                 earlier = (entry.file for entry in self.entries if entry.file != self._warc.path.name)
                 link_files(self._previous, self._out, earlier)
             write_index(self._out, self.entries)
+
+
+def _validators(response: Response) -> tuple[str, str]:
+    """What the server calls this version of a page: it may call it otherwise though nothing changed."""
+    headers = response.headers
+    return headers.get("etag", ""), headers.get("last-modified", "")
 
 
 def _responses(path: Path, limits: ReadLimits) -> Iterator[tuple[str, tuple[Path, int]]]:
