@@ -500,6 +500,35 @@ def test_sitemaps_and_feeds_are_followed(site, tmp_path, page):
     assert set(site.asked) == {"/", "/feed", "/index.xml", "/more.xml.gz", "/hidden?a=1&b=2", "/item"}
 
 
+@pytest.mark.parametrize(
+    "stated", ["application/octet-stream", "binary/octet-stream", "text/html", "application/rdf+xml", ""]
+)
+def test_a_sitemap_is_one_whatever_its_type_and_name(site, tmp_path, page, stated):
+    stated = {"Content-Type": stated}
+    site.pages["/robots.txt"] = page(f"Sitemap: {site.url}/index.xml.gz")
+    index = f"<sitemapindex><sitemap><loc>{site.url}/map?from=1&amp;to=9</loc></sitemap></sitemapindex>"
+    site.pages["/index.xml.gz"] = page(gzip.compress(index.encode()), 200, stated)
+    site.pages["/map?from=1&to=9"] = page("<urlset><url><loc>/blog/a</loc></url></urlset>", 200, stated)
+    site.pages["/blog/"] = site_page()
+    run(site, tmp_path, "/blog/")
+    assert site.asked == ["/blog/", "/index.xml.gz", "/map?from=1&to=9", "/blog/a"]
+
+
+def test_images_in_sitemaps_are_no_pages():
+    listed = (
+        b"<urlset><url><loc>/a</loc><image:image><image:loc>/a.jpg</image:loc></image:image></url></urlset>"
+    )
+    assert listed_addresses(listed, "http://h/") == ["http://h/a"]
+
+
+@pytest.mark.parametrize("charset", ["gbk", "GB18030", "big5", "no-such", "hex"])
+def test_addresses_in_feeds_of_any_charset(charset):
+    known = charset not in ("no-such", "hex")
+    feed = f'<?xml version="1.0" encoding="{charset}"?><rss><item><link>http://h/新聞/1</link></item></rss>'
+    found = listed_addresses(feed.encode(charset if known else "utf-8"), "http://h/")
+    assert found == ["http://h/%E6%96%B0%E8%81%9E/1"]
+
+
 def test_feeds_of_every_form():
     atom = b'<feed><link rel="self" href="/f"/><entry><link href="/e?x=1&amp;y=2"/></entry></feed>'
     assert is_listing(atom)
@@ -542,6 +571,16 @@ def test_links_are_found_once_in_order_and_not_in_comments():
         "http://h/",
     )
     assert found.pages == ("http://h/d/b.html", "http://h/d/a.html?x=1&y=2", "http://h/d/m")
+
+
+def test_scripts_that_speak_of_comments_and_comments_of_scripts_hide_no_links():
+    page = b"<a href=1><script>x.indexOf('<!--')</script><a href=2><!--[if IE]><script src=x><![endif]--><a href=3>"
+    assert find_links(page, "http://h/").pages == ("http://h/1", "http://h/2", "http://h/3")
+
+
+def test_links_are_in_the_charset_that_the_page_itself_states():
+    page = '<meta http-equiv="Content-Type" content="text/html; charset=gb2312"><a href="/新闻/">x</a>'
+    assert find_links(page.encode("gbk"), "http://h/").pages == ("http://h/%E6%96%B0%E9%97%BB/",)
 
 
 @pytest.mark.parametrize(

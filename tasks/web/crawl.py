@@ -24,7 +24,7 @@ from tasks.web.guard import Routes
 from tasks.web.payload import HTML_TYPES, TEXT_TYPES, HttpResponse, PayloadError, parse_content_type
 from tasks.web.records import ReadLimits
 from tasks.web.robots import Robots
-from tasks.web.sitemaps import GZIP_TYPES, XML_TYPES, is_listing, listed_addresses, unpacked
+from tasks.web.sitemaps import GZIP_TYPES, XML_TYPES, is_index, is_listing, listed_addresses, unpacked
 from tasks.web.urls import Scope, canonical_url, find_links, host_of, redirect_target
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -165,8 +165,9 @@ class _Crawl:
                 return refusal
             if (again := self.store.left(target.url)) is not None:
                 return again
-            conditions = self.store.conditions(target.url)
-            return await self.fetcher.get(target.url, Want(headers=conditions, accept=_wanted))
+            accept = _anything if target.listing else _wanted
+            want = Want(headers=self.store.conditions(target.url), accept=accept)
+            return await self.fetcher.get(target.url, want)
         except FetchError as error:
             return error
 
@@ -210,20 +211,23 @@ class _Crawl:
         if message.status != 200:
             return
         media_type, charset = parse_content_type(message.headers.get("content-type", ""))
-        if media_type in HTML_TYPES or not media_type:
+        is_page = media_type in HTML_TYPES or not media_type
+        if target.listing or not is_page:  # which servers give any type: nginx has none for .gz
+            body = unpacked(message.body, self.config.max_page_bytes)
+            if is_listing(body):
+                self._follow_listing(target, body)
+                return
+        if is_page:
             links = find_links(message.body, target.url, charset)
             for url in links.pages:
                 self._enqueue(_Target(url, depth))
             for url in links.feeds if self.config.sitemaps else ():
                 self._enqueue(_Target(url, depth, listing=host_of(url) == host_of(target.url)))
-        else:
-            body = unpacked(message.body, self.config.max_page_bytes)
-            if is_listing(body):
-                self._follow_listing(target, body)
 
     def _follow_listing(self, target: _Target, content: bytes) -> None:
+        index = is_index(content)
         for url in listed_addresses(content, target.url):
-            nested = url.endswith((".xml", ".xml.gz")) and host_of(url) == host_of(target.url)
+            nested = (index or url.endswith((".xml", ".xml.gz"))) and host_of(url) == host_of(target.url)
             self._enqueue(_Target(url, target.depth + 1, listing=nested))
 
     def _enqueue(self, target: _Target) -> None:
@@ -241,6 +245,10 @@ class _Crawl:
             return
         self.seen.add(target.url)
         self.queue.append(target)
+
+
+def _anything(_status: int, _headers: dict[str, str]) -> bool:
+    return True
 
 
 def _wanted(status: int, headers: dict[str, str]) -> bool:

@@ -15,8 +15,9 @@ XML_TYPES = frozenset({"text/xml", "application/xml", "application/rss+xml", "ap
 GZIP_TYPES = frozenset({"application/gzip", "application/x-gzip"})
 
 _ROOT = re.compile(rb"<(?:\w+:)?(urlset|sitemapindex|rss|feed|RDF)[\s>]")
+_CHARSET = re.compile(rb"\s*<\?xml\s[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{2,40})", re.ASCII)
 _LISTED = re.compile(
-    rb"<(?:\w+:)?(?:loc|link)\s*>\s*(?:<!\[CDATA\[)?\s*([^<\]\s]{1,2048})|<(?:\w+:)?link\s([^<>]{1,4096})>"
+    rb"<(?!image:)(?:\w+:)?(?:loc|link)\s*>\s*(?:<!\[CDATA\[)?\s*([^<\]\s]{1,2048})|<(?:\w+:)?link\s([^<>]{1,4096})>"
 )
 _HREF = re.compile(rb"""\bhref\s*=\s*["']([^"']{1,2048})["']""")
 
@@ -36,10 +37,19 @@ def is_listing(content: bytes) -> bool:
     return bool(_ROOT.search(content, 0, 4096))
 
 
+def is_index(content: bytes) -> bool:
+    """Whether the bytes are a sitemap index: all that it lists are sitemaps, whatever they are called."""
+    root = _ROOT.search(content, 0, 4096)
+    return root is not None and root[1] == b"sitemapindex"
+
+
 def listed_addresses(content: bytes, url: str) -> list[str]:
-    """The pages (and further sitemaps) that a sitemap or feed lists, canonical, in order, each once."""
+    """The pages (and further sitemaps) that a sitemap or feed lists, canonical, in order, each once.
+
+    The images that a sitemap lists with its pages are none.
+    """
     found: list[str] = []
-    for match in _LISTED.finditer(content):
+    for match in _LISTED.finditer(_as_utf8(content)):
         raw = match[1]
         if raw is None:
             href = _HREF.search(match[2])
@@ -50,3 +60,14 @@ def listed_addresses(content: bytes, url: str) -> list[str]:
         if len(found) >= MAX_LISTED:
             break
     return unique(found)
+
+
+def _as_utf8(content: bytes) -> bytes:
+    """The bytes in UTF-8, where they say that they are in something else."""
+    stated = _CHARSET.match(content)
+    if stated is None or stated[1].lower() == b"utf-8":
+        return content
+    try:
+        return content.decode(stated[1].decode("ascii"), "replace").encode("utf-8", "replace")
+    except (LookupError, ValueError):  # no such charset, or none of texts
+        return content

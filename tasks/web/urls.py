@@ -15,7 +15,10 @@ MAX_SEGMENT_REPEATS = 3
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
 _TAG = re.compile(rb"<(a|area|base|link|iframe|frame)\s([^<>]*)>", re.IGNORECASE)
-_HIDDEN = ((b"<!--", b"-->"), (b"<script", b"</script"))
+_HIDDEN = re.compile(rb"<!--|<script")
+_END_OF_HIDDEN = {b"<!--": b"-->", b"<script": b"</script"}
+_META_CHARSET = re.compile(rb"<meta\s[^<>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
+_META_BYTES = 4096
 _ATTRIBUTE = re.compile(
     rb"""(?:^|[\s"'])(href|src|rel|type)\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""", re.IGNORECASE
 )
@@ -143,6 +146,8 @@ def find_links(content: bytes, url: str, charset: str = "") -> Links:
     pages: dict[str, None] = {}
     feeds: dict[str, None] = {}
     base = url
+    if not charset and (stated := _META_CHARSET.search(content, 0, _META_BYTES)):
+        charset = stated[1].decode("ascii", "replace")
     met: set[tuple[bytes, bytes]] = set()
     for tag, attributes in _tags(content):
         found = {name.lower(): value for name, value in _ATTRIBUTE.findall(attributes)}
@@ -169,19 +174,19 @@ def find_links(content: bytes, url: str, charset: str = "") -> Links:
 
 
 def _tags(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for opening, closing in _HIDDEN:
-        content = _without(content, opening, closing)
-    for found in _TAG.finditer(content):
+    for found in _TAG.finditer(_visible(content)):
         yield found[1].lower(), found[2]
 
 
-def _without(content: bytes, opening: bytes, closing: bytes) -> bytes:
-    """Content less what stands between two marks; in one pass, where a pattern could take a square."""
+def _visible(content: bytes) -> bytes:
+    """Content less its comments and scripts, each of which may speak of the other; in one pass, where a
+    pattern could take a square."""
     lower = content.lower()
     kept, position = [], 0
-    while (start := lower.find(opening, position)) >= 0:
-        kept.append(content[position:start])
-        end = lower.find(closing, start)
+    while found := _HIDDEN.search(lower, position):
+        kept.append(content[position : found.start()])
+        closing = _END_OF_HIDDEN[found[0]]
+        end = lower.find(closing, found.start())
         if end < 0:
             return b"".join(kept)
         position = end + len(closing)
