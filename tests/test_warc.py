@@ -71,6 +71,12 @@ def test_reads_every_record_however_it_is_packed(tmp_path, packed):
     assert all(record.fetched_at == NOON and record.content_type == "text/html" for record in found)
 
 
+@pytest.mark.parametrize("version", [b"0.17", b"0.18", b"1.0"])
+def test_reads_every_version(tmp_path, packed, version):
+    records = [warc_record(i).replace(b"WARC/1.1\r\n", b"WARC/%s\n" % version) for i in range(3)]
+    assert said(read_bytes(tmp_path, packed(records))) == ["0", "1", "2"]
+
+
 def broken_header(record: bytes) -> bytes:
     return record.replace(b"WARC/1.1", b"WRAC/1.1")
 
@@ -231,6 +237,19 @@ def test_of_chunks_that_were_cut_off_there_is_what_came(tmp_path, chunks, conten
     assert found.cut_short == (b"0\r\n" not in chunks and b"0\n" not in chunks)
 
 
+@pytest.mark.parametrize("encoding", ["br", "deflate", "gzip", "zstd", "UTF-8", "none", "gzip, utf-8"])
+def test_a_content_encoding_that_is_not_there_costs_nothing(tmp_path, encoding):
+    bodies = [b"<!-- decoded by the crawler --><html>x</html>", "一篇没有标记的文章。".encode()]
+    records = [
+        warc_record(i, body, f"Content-Type: text/{kind}\r\nContent-Encoding: {encoding}")
+        for i, (body, kind) in enumerate(zip(bodies, ["html", "plain"], strict=True))
+    ]
+    assert [record.content for record in read_bytes(tmp_path, b"".join(records))] == bodies
+    broken = random.Random(1).randbytes(3000)
+    head = "Content-Type: text/html\r\nContent-Encoding: x-none"
+    assert said(read_bytes(tmp_path, warc_record(0, broken, head))) == ["bad_encoding"]
+
+
 PACK = {
     "gzip": gzip.compress,
     "br": brotli.compress,
@@ -323,6 +342,32 @@ def test_wet_records_are_text(tmp_path):
     (found,) = read_bytes(tmp_path, record % (len(text), text))
     assert isinstance(found, Record)
     assert (found.text, found.content, found.url) == ("标题\n第一段。", None, "http://h/")
+
+
+def test_what_something_was_converted_to_is_text_only_if_it_is(tmp_path):
+    def converted(number: int, block: bytes, stated: str, kind: str = "conversion", url: str = "") -> bytes:
+        url = url or f"http://h/{number}"
+        head = f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: {url}\r\nContent-Type: {stated}\r\n"
+        return head.encode() + b"Content-Length: %d\r\n\r\n%s\r\n\r\n" % (len(block), block)
+
+    records = [
+        converted(0, b"plain", "text/plain"),
+        converted(1, b"\x89PNG\r\n\0\0", "image/png"),
+        converted(2, b"<html>a page</html>", "text/html"),
+        converted(3, b"Menu Home Text", "text/plain", "resource", "urn:text:http://h/3"),
+        converted(4, b"Menu Home Text", "text/plain", "resource", "urn:textFinal:http://h/3"),
+    ]
+    found = read_bytes(tmp_path, b"".join(records))
+    assert said(found) == ["0", "not_html", "2", "record_type", "record_type"]
+    assert (found[0].text, found[2].content) == ("plain", b"<html>a page</html>")
+
+
+@pytest.mark.parametrize(
+    "date", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00", "2009-03-65T08:00:00Z"]
+)
+def test_a_date_that_is_none_costs_itself_alone(tmp_path, date):
+    (record,) = read_bytes(tmp_path, warc_record(0).replace(b"2025-01-02T12:00:00Z", date.encode()))
+    assert (record.url, record.fetched_at) == ("http://site.example/0", None)
 
 
 def test_a_zstd_file_may_bring_its_dictionary(tmp_path):

@@ -29,6 +29,8 @@ _CUT_SIZE = re.compile(rb"\r|[0-9A-Fa-f]{0,8}[ \t]*(?:;[^\r\n]*)?\r?")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _OTHER_PROTOCOLS = ("dns:", "whois:", "ftp:")
+_TEXTS_OF_PAGES = ("urn:text:", "urn:textfinal:")
+"""What browsertrix calls the words that it saw on a page, menus and all."""
 _DOCUMENT = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*+-->\s*)*+<(?:!doctype\s+html|html|head|body)\b",
     re.IGNORECASE | re.DOTALL,
@@ -36,6 +38,9 @@ _DOCUMENT = re.compile(
 """How a page begins that is served as a plain text or as XML, and is shown as a page all the same."""
 _UTF16_TAG = re.compile(rb"<\0[^\0]\0|\0<\0[^\0]")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+")
+_CONTROLS = re.compile(rb"[\0-\x08\x0e-\x1f]")
+"""Bytes that text does not have, and compressed bytes have before long."""
+_LOOKED_AT = 1024
 _PIECE = 4096
 """Bytes decoded at a time: as many may be lost of a body that was cut off."""
 _MARKUP = re.compile(rb"<(?:!doctype|html|head|body|title|meta|div|p|article|script|\?xml)\b", re.IGNORECASE)
@@ -83,10 +88,12 @@ def to_record(warc: WarcRecord, source_file: str, limits: ReadLimits) -> Record 
 def _page(warc: WarcRecord, source_file: str, limits: ReadLimits) -> Record:
     if not warc.url:
         raise PayloadError("no_url", f"a {warc.type or 'nameless'} record without WARC-Target-URI or id")
-    if warc.type == "conversion":
+    if warc.type == "conversion" and _is_text(warc.headers.get("content-type", "")):
         text = warc.block.decode("utf-8", errors="replace")
         return _record(warc, source_file, None, text, "text/plain", "utf-8", cut=False)
-    if warc.type == "resource":
+    if warc.type == "resource" and warc.url.lower().startswith(_TEXTS_OF_PAGES):
+        raise PayloadError("record_type", "the text of a page that has a record of its own")
+    if warc.type in ("resource", "conversion"):
         content_type, content, cut = warc.headers.get("content-type", ""), warc.block, False
     elif warc.type == "response" and warc.url.startswith(_OTHER_PROTOCOLS):
         raise PayloadError("record_type", f"{warc.url[:40]} was not fetched by HTTP")
@@ -101,6 +108,12 @@ def _page(warc: WarcRecord, source_file: str, limits: ReadLimits) -> Record:
     media_type, charset = parse_content_type(content_type)
     media_type = checked_type(media_type, content)
     return _record(warc, source_file, content, None, media_type, charset, cut=cut)
+
+
+def _is_text(content_type: str) -> bool:
+    """Whether what something was converted to is text, as is that which has no type: no image, no page."""
+    media_type, _ = parse_content_type(content_type)
+    return not media_type or (media_type.startswith("text/") and media_type not in HTML_TYPES)
 
 
 def _record(
@@ -135,7 +148,8 @@ def decoded_body(response: HttpResponse, limits: ReadLimits) -> Body:
     """The body with chunking and content encoding undone, where they are still there.
 
     Crawlers differ: some store the bytes as sent, some decode them and leave the headers. So a header is
-    believed only where the bytes agree. Of a body that was cut off there is what came, however it is packed.
+    believed only where the bytes agree, and so is one that names no encoding (``UTF-8``). Of a body that was
+    cut off there is what came, however it is packed.
     Raises PayloadError ``too_large`` over the bound and ``bad_encoding`` where the bytes are broken.
     """
     body, cut = response.body, False
@@ -154,6 +168,15 @@ def decoded_body(response: HttpResponse, limits: ReadLimits) -> Body:
 
 
 def _decode(encoding: str, body: bytes, limits: ReadLimits) -> Body:
+    try:
+        return _undone(encoding, body, limits)
+    except PayloadError as error:
+        if error.reason == "bad_encoding" and not _CONTROLS.search(body, 0, _LOOKED_AT):
+            return Body(body, cut=False)  # text already
+        raise
+
+
+def _undone(encoding: str, body: bytes, limits: ReadLimits) -> Body:
     if encoding in ("gzip", "x-gzip"):
         return _gunzip(body, limits) if body.startswith(b"\x1f\x8b") else Body(body, cut=False)
     if encoding == "deflate":
@@ -279,6 +302,6 @@ def parse_date(value: str) -> datetime | None:
     """A WARC-Date (W3C profile of ISO 8601) in UTC, or None where it is no date."""
     try:
         moment = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # such as the first hours of the year 1, elsewhere
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -26,7 +26,7 @@ from tasks.web.records import Fault, ReadLimits
 Headers = dict[str, str]
 """Header names in lower case; of a repeated name, the first value."""
 
-_RECORD_START = re.compile(rb"WARC/\d\.\d\r?\n")
+_RECORD_START = re.compile(rb"WARC/\d\.\d{1,2}\r?\n")  # 0.18 is a version too: ClueWeb09's
 _BLANK_LINES = re.compile(rb"[\r\n]++")
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _LONGEST_START = 12
