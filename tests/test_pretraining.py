@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -220,6 +222,39 @@ def test_killed_with_its_whole_tree_it_ends_with_the_same_bytes(
     assert again.digest == straight.digest
     assert '"resumed"' in (open_store().open(again) / "environment.json").read_text()
     assert any(note.startswith("going on from the checkpoint of step ") for note in notes)
+
+
+@pytest.mark.slow
+def test_one_of_two_processes_that_is_killed_costs_a_restart_and_no_bits(
+    inputs: tuple[Artifact, Artifact], home: Path, tmp_path: Path
+) -> None:
+    two = CONFIG.hardware.model_copy(update={"processes": 2})
+    config = CONFIG.model_copy(update={"hardware": two})
+    straight = pretrain.run_now(*inputs, config)
+    open_store().open(straight).rename(tmp_path / "aside")
+
+    def kill_one() -> None:
+        while newest_step(home) < 40:
+            time.sleep(0.05)
+        below = psutil.Process().children(recursive=True)
+        next(process for process in below if process.environ().get("RANK") == "1").kill()
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    again = pretrain.run_now(*inputs, config)
+    killer.join()
+    assert '"resumed"' in (open_store().open(again) / "environment.json").read_text()
+    assert again.digest == straight.digest
+
+
+@pytest.mark.slow
+def test_what_several_processes_fail_of_is_said_without_a_traceback(
+    inputs: tuple[Artifact, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    two = CONFIG.hardware.model_copy(update={"processes": 2, "device": "cuda"})
+    with pytest.raises(TrainingError, match=r"words: train.hardware.device is cuda, [^\n]* to auto or cpu"):
+        pretrain.run_now(*inputs, CONFIG.model_copy(update={"hardware": two}))
 
 
 def newest_step(home: Path) -> int:

@@ -31,6 +31,7 @@ from tasks.gpt.errors import (
     TrainingHungError,
     TrainingStoppedError,
 )
+from tasks.gpt.launch import FAILED_STATUS, cause
 from tasks.gpt.supervisor import PARENT, TUNED_ALLOCATOR, Launch, supervise, training_environment
 
 KILLS = int(os.environ.get("MODELMILL_TRAINING_KILLS", "3"))
@@ -280,6 +281,20 @@ def test_a_failure_that_explains_itself_is_quoted_without_a_traceback(launch: Ca
     blind = replace(made, environment={**made.environment, "CUDA_VISIBLE_DEVICES": ""})
     with pytest.raises(TrainingError, match=r"words: train.hardware.device is cuda, .* to auto or cpu$"):
         supervise(blind, ignore)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ([1, -signal.SIGKILL], -signal.SIGKILL),
+        ([-signal.SIGTERM, -signal.SIGSEGV], -signal.SIGSEGV),
+        ([-signal.SIGABRT, FAILED_STATUS], FAILED_STATUS),
+        ([1, -signal.SIGTERM], 1),
+        ([75, 75], 75),
+    ],
+)
+def test_of_several_processes_that_ended_one_is_the_cause(statuses: list[int], expected: int) -> None:
+    assert cause(statuses) == expected
 
 
 def test_a_curve_leaves_out_what_came_before_a_rewind_and_never_again(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,17 +54,36 @@ class Job:
 
 
 def become_torchrun(processes: int) -> None:
-    """Turn this process into torchrun, which starts it again ``processes`` times; nothing for one."""
+    """Be torchrun, which starts this program again ``processes`` times, and end as they do; nothing for one.
+
+    torchrun's own command ends with status 1 and a traceback whatever became of its workers; who watches has
+    to know whether one was killed, and what it said.
+    """
     if processes == 1 or "RANK" in os.environ:
         return
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={processes}",
-    ]
-    os.execv(sys.executable, [*torchrun, "-m", "tasks.train_process", *sys.argv[1:]])
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    wanted = ["--standalone", f"--nproc-per-node={processes}", "-m", "tasks.train_process", *sys.argv[1:]]
+    try:
+        run(parse_args(wanted))  # type: ignore[no-untyped-call]
+    except ChildFailedError as error:
+        status = cause([failure.exitcode for failure in error.failures.values()])
+        if status < 0:
+            os.kill(os.getpid(), -status)
+        sys.exit(status)
+    sys.exit(0)
+
+
+def cause(statuses: Sequence[int]) -> int:
+    """The exit status of the worker that brought the others down, a signal's number below zero.
+
+    One that explains itself, else one that a signal ended; the rest were ended by torchrun (SIGTERM), or
+    failed in an exchange with one that was gone.
+    """
+    ended = [status for status in statuses if status < 0 and status != -signal.SIGTERM]
+    return FAILED_STATUS if FAILED_STATUS in statuses else (ended or [*statuses])[0]
 
 
 def train(job: Job) -> int:
