@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from tasks.gpt import checkpoint as checkpoints
 from tasks.gpt import dial, metrics, pace, schedule
 from tasks.gpt.checkpoint import Saver
 from tasks.gpt.config import GuardConfig, TrainConfig
 from tasks.gpt.device import Device
-from tasks.gpt.distributed import World
+from tasks.gpt.distributed import World, token_shares
 from tasks.gpt.errors import TrainingError, TrainingHaltedError
 from tasks.gpt.estimate import count_parameters, flops_per_token, micro_batch
 from tasks.gpt.guard import way_out
@@ -142,6 +143,35 @@ def test_micro_batches_change_nothing_but_rounding(tmp_path: Path) -> None:
     )
     assert whole == pytest.approx(single, abs=2e-3)
     assert whole == pytest.approx(uneven, abs=2e-3)
+
+
+class Padded(Cyclic):
+    """Packed sequences of which half are nearly empty."""
+
+    def batch(self, index: int) -> tuple[np.ndarray, ...]:  # type: ignore[override]
+        x, y = super().batch(index)
+        pieces = np.zeros(x.shape, np.int32)
+        pieces[self.rows // 2 :, 2:] = -1
+        return x, y, pieces
+
+
+def test_each_token_weighs_alike_in_micro_batches_that_are_padded_unequally(tmp_path: Path) -> None:
+    for size in (4, 1):
+        Trainer(parts(tmp_path / str(size), config(), micro_batch=size, batches=Padded())).run()
+    whole, single = (metrics.curve(tmp_path / str(size)) for size in (4, 1))
+    for name in ("loss", "grad_norm"):
+        assert [row[name] for row in whole] == pytest.approx([row[name] for row in single], rel=5e-3)
+
+
+def test_each_token_weighs_alike_in_processes_that_are_padded_unequally(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mine, theirs = (np.where(np.arange(16) < tokens, 0, -1).reshape(1, 16) for tokens in (16, 4))
+    monkeypatch.setattr(dist, "all_reduce", lambda count: count.add_(20 - count))
+    device = Device("cpu", 0, "float32", 1)
+    for pieces, share in ((mine, 2 * 16 / 20), (theirs, 2 * 4 / 20)):  # gradients are averaged over two
+        [found] = token_shares((pieces, pieces, pieces), 1, World(size=2), device)
+        assert float(found) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(("kind", "precision"), [("muon", "float32"), ("adamw", "float32"), ("muon", "bf16")])
@@ -286,6 +316,18 @@ def test_early_stop_keeps_the_best_weights(tmp_path: Path) -> None:
     assert outcome.step < 200
     assert outcome.best_step < outcome.step
     assert trainer.held_out_loss() == pytest.approx(outcome.best_loss)
+
+
+def test_steps_are_judged_and_told_before_a_held_out_loss_saves_or_ends_the_run(tmp_path: Path) -> None:
+    """On a GPU, where losses are read ten steps at a time."""
+    settings = config(
+        steps=200, held_out={"every_steps": 7, "patience": 2}, checkpoints={"every_steps": 1000}
+    )
+    made = parts(tmp_path, settings, held_out=[Unlearnable().batch(1)], look_every=10)
+    outcome = Trainer(made).run()
+    assert [row["step"] for row in metrics.curve(tmp_path)] == list(range(1, outcome.step + 1))
+    saved = [checkpoints.read_state(made.saver.folder, s) for s in checkpoints.steps_in(made.saver.folder)]
+    assert [state["guard"]["seen"] for state in saved] == [state["step"] for state in saved]
 
 
 def test_best_weights_that_are_damaged_are_said_and_not_replaced_by_others(tmp_path: Path) -> None:

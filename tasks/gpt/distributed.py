@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -93,6 +94,26 @@ def accumulating(module: nn.Module, last: bool) -> Any:
     if hasattr(module, "set_requires_gradient_sync"):
         cast(Any, module).set_requires_gradient_sync(last)
     return nullcontext()
+
+
+def token_shares(
+    arrays: tuple[np.ndarray, ...], micro_batch: int, world: World, device: Device
+) -> list[float | Tensor]:
+    """What each micro-batch's mean loss weighs, so that each token of the global batch weighs alike.
+
+    Packed sequences (see :class:`tasks.gpt.parts.Batches`) are padded unequally: their tokens are counted,
+    over all processes, whose gradients are averaged; on the device, so that nobody waits for a GPU.
+    """
+    starts, sequences = range(0, len(arrays[0]), micro_batch), len(arrays[0])
+    if len(arrays) < 3:  # every place has a token
+        return [min(micro_batch, sequences - start) / sequences for start in starts]
+    inside = arrays[2] >= 0
+    counts = [int(inside[start : start + micro_batch].sum()) for start in starts]
+    if world.size == 1:
+        return [count / sum(counts) for count in counts]
+    total = torch.tensor(float(sum(counts)), device=device.place)
+    dist.all_reduce(total)
+    return [count * world.size / total for count in counts]
 
 
 def is_sharded(tensor: Tensor) -> bool:

@@ -25,7 +25,7 @@ from tasks.gpt import checkpoint as checkpoints
 from tasks.gpt import optim, schedule, snapshot
 from tasks.gpt.checkpoint import Checkpoint, CheckpointError
 from tasks.gpt.device import peak_memory, synchronise
-from tasks.gpt.distributed import accumulating, spread, whole
+from tasks.gpt.distributed import accumulating, spread, token_shares, whole
 from tasks.gpt.errors import TrainingError, TrainingHaltedError
 from tasks.gpt.estimate import flops_per_token
 from tasks.gpt.guard import Guard, way_out
@@ -61,8 +61,7 @@ class Trainer:
             if self._done():
                 break
             self._take_step()
-            ends = self.position.step == self.config.steps
-            if (ends or len(self._unread) >= self.parts.look_every) and self._look():
+            if self._look_is_due() and self._look():
                 return self._outcome("stopped")
         self._save()
         self.parts.saver.wait()
@@ -79,13 +78,14 @@ class Trainer:
         rate = schedule.factor(self.position.step, self.config.steps, self.config.schedule)
         optim.set_rates(self.optimizers, rate)
         loss = torch.zeros((), device=self.device.place)
-        whole_batch = [self._tensor(array) for array in self.parts.batches.batch(self.position.batch)]
-        sequences = len(whole_batch[0])
-        starts = range(0, sequences, self.parts.micro_batch)
-        for start in starts:
+        arrays = self.parts.batches.batch(self.position.batch)
+        whole_batch = [self._tensor(array) for array in arrays]
+        shares = token_shares(arrays, self.parts.micro_batch, self.world, self.device)
+        starts = range(0, len(arrays[0]), self.parts.micro_batch)
+        for start, share in zip(starts, shares, strict=True):
             micro = [tensor[start : start + self.parts.micro_batch] for tensor in whole_batch]
             with accumulating(self.module, last=start == starts[-1]):
-                part = self._loss(self.forward, *micro) * (len(micro[0]) / sequences)
+                part = self._loss(self.forward, *micro) * share
                 part.backward()  # type: ignore[no-untyped-call]
             loss += part.detach()
         norm = self._clip()
@@ -110,6 +110,11 @@ class Trainer:
         return torch.from_numpy(array).to(self.device.place, non_blocking=True)
 
     # ---- looking -------------------------------------------------------------------------------
+
+    def _look_is_due(self) -> bool:
+        """Every so many steps, at the last one, and before a held-out loss, which may save or end the run."""
+        ends = self.position.step == self.config.steps
+        return ends or len(self._unread) >= self.parts.look_every or self._evaluation_is_due()
 
     def _look(self) -> bool:
         """Read, judge and tell the steps since the last look, save if due; True where asked to stop."""
