@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from storage.artifacts import Artifact
 from storage.store import Store
-from tasks.web.takedown import spellings
+from tasks.web.takedown import addresses, spellings
 
 Column = Literal["url", "domain"]
 BATCH = 10_000
@@ -163,10 +163,10 @@ def _in_parquet(
             yield Fate(stage=stage, artifact=_place(artifact), outcome=outcome, part=part, **fields)  # type: ignore[arg-type]
 
 
-def _condition(column: Column, value: str) -> tuple[str, dict[str, str]]:
+def _condition(column: Column, value: str) -> tuple[str, dict[str, Any]]:
     """What a row of a page, or of a host and those below it, fulfils, and the values of its parameters."""
     if column == "url":
-        return "url = $value", {"value": value}
+        return "url IN (SELECT unnest($values))", {"values": addresses(value)}
     values = {f"host{i}": host for i, host in enumerate(spellings(value))}
     hosts = (f"domain = ${name} OR ends_with(domain, '.' || ${name})" for name in values)
     return f"({' OR '.join(hosts)})", values
@@ -186,7 +186,7 @@ def _in_batch(
 ) -> Iterator[Fate]:
     urls = batch.column("url")
     if column == "url":
-        mask = pc.equal(urls, value)
+        mask = pc.is_in(urls, value_set=pa.array(addresses(value), urls.type))
     else:
         host = rf"([^/?#@:]*\.)?({'|'.join(map(_quoted, spellings(value)))})"
         pattern = rf"^[a-z][\w+.-]*://([^/@]*@)?{host}(:\d+)?([/?#]|$)"

@@ -32,7 +32,7 @@ from tasks.taking_down import rules_that_hit, withdraw_held_out
 from tasks.taking_down import take_down as take_down_stage
 from tasks.text.dedup import NothingLeftError, signature_row
 from tasks.web.sources import resolve
-from tasks.web.takedown import TakedownError, hits, match, overlapping, rule
+from tasks.web.takedown import TakedownError, addresses, hits, match, overlapping, rule
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own, of sqlalchemy
 SETTINGS: dict[str, Any] = {"name": "forgetful", "ingest": {"parallel": {"workers": 1}}}
@@ -63,6 +63,21 @@ def test_a_host_is_meant_however_it_is_spelt() -> None:
         meant = match(urls, domains, f"domain {host}").to_pylist()
         assert meant == [True, True, True, False, False]
     assert match(urls, domains, f"domain {'a' * 70}").to_pylist() == [False] * 5, "longer than hosts can be"
+
+
+def test_a_page_is_meant_however_its_address_is_spelt() -> None:
+    spelt = [
+        "https://例子.中国/页面?问=a%2Fb",
+        "https://xn--fsqu00a.xn--fiqs8s/%E9%A1%B5%E9%9D%A2?%E9%97%AE=a%2Fb",
+        "https://xn--fsqu00a.xn--fiqs8s/%e9%a1%b5%e9%9d%a2?%e9%97%ae=a%2fb",
+        "https://xn--fsqu00a.xn--fiqs8s/页面?问=a%2Fb",
+    ]
+    others = ["https://例子.中国/页面", "https://例子.中国/页面?问=a/b", "https://中国/页面?问=a%2Fb"]
+    urls = pa.chunked_array([pa.array([*spelt, *others])])
+    for url in [*spelt, f"{spelt[0]}#top", spelt[1].replace("https://", "HTTPS://")]:
+        meant = match(urls, urls, f"url {url}").to_pylist()
+        assert meant == [True] * len(spelt) + [False] * len(others), url
+    assert addresses("file:///pages/%41") == ["file:///pages/%41"]
 
 
 @pytest.mark.parametrize(
@@ -247,6 +262,15 @@ def test_pages_are_traced_however_their_host_is_spelt(home: Path, tmp_path: Path
     for host in ("例子.中国", "xn--fsqu00a.xn--fiqs8s"):
         traced = {fate.url for fate in fates(open_store(), [part], "domain", host)}
         assert traced == {f"https://{host}/" for host in hosts[:2]}
+
+
+def test_a_page_is_traced_however_its_address_is_spelt(home: Path, tmp_path: Path) -> None:
+    source = tmp_path / "a.jsonl"
+    source.write_text(json.dumps({"url": "https://a.example/页面", "text": "这是一页。" * 20}))
+    config = check({**SETTINGS, "sources": [str(source)]}).ingest
+    [part] = [ingest.run_now(ref, config) for ref in resolve(str(source), config)]
+    for url in ("https://a.example/页面", "https://A.example/%E9%A1%B5%E9%9D%A2#1"):
+        assert [fate.url for fate in fates(open_store(), [part], "url", url)] == ["https://a.example/页面"]
 
 
 def test_what_only_a_kept_tokenizer_was_made_from_is_told_apart(home: Path) -> None:

@@ -1,7 +1,7 @@
 """What must not be used any more, as rules that documents' addresses are held against.
 
-A rule is ``url ADDRESS`` (that page, whether written as given or in its canonical form) or ``domain HOST``
-(that host and every host below it).
+A rule is ``url ADDRESS`` (that page, however its address is spelt) or ``domain HOST`` (that host and every
+host below it).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import reduce
+from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -19,6 +20,7 @@ REASON = "taken_down"
 _WHOLE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _NOT_IN_HOSTS = re.compile(r"[\s/?#@\\]|^[^:]*:[^:]*$")
 """One colon stands before a port, more of them in an address of IPv6."""
+_ENCODED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 
 
 class TakedownError(ValueError):
@@ -66,13 +68,40 @@ def spellings(host: str) -> list[str]:
     return list(found)
 
 
+def addresses(url: str) -> list[str]:
+    """A page's address as it is given and as sources spell it, each once.
+
+    Letters stand for themselves (``/页``) or encoded, in either case (``/%E9%A1%B5``, ``/%e9%a1%b5``),
+    the host as in :func:`spellings`; all but the given one are without a fragment.
+    """
+    canonical = canonical_url(url)
+    host = host_of(canonical)
+    forms = [
+        canonical,
+        _ENCODED.sub(lambda found: found[0].upper(), canonical),
+        _ENCODED.sub(lambda found: found[0].lower(), canonical),
+        _ENCODED.sub(_in_letters, canonical),
+    ]
+    found = [form.replace(f"//{host}", f"//{name}", 1) for form in forms for name in spellings(host)]
+    return list(dict.fromkeys([url, *(found if canonical else ())]))
+
+
+def _in_letters(encoded: re.Match[str]) -> str:
+    """What is encoded, where it is all letters beyond ASCII: ``%2F`` is another address than ``/``."""
+    try:
+        letters = bytes.fromhex(encoded[0].replace("%", "")).decode()
+    except UnicodeDecodeError:
+        return encoded[0]
+    return "".join(quote(letter, safe="") if letter.isascii() else letter for letter in letters)
+
+
 def match(urls: pa.ChunkedArray, domains: pa.ChunkedArray, wanted: str) -> pa.ChunkedArray:
     """Which rows a rule means, as booleans; ``domains`` are hosts in lower case, null where there is none."""
     import pyarrow.compute as pc  # here: runs without rules need not wait for it
 
     kind, _, value = wanted.partition(" ")
     if kind == "url":
-        return pc.is_in(urls, value_set=pa.array([value, canonical_url(value) or value], pa.string()))
+        return pc.is_in(urls, value_set=pa.array(addresses(value), pa.string()))
     found = [pc.or_(pc.equal(domains, host), pc.ends_with(domains, f".{host}")) for host in spellings(value)]
     return pc.fill_null(reduce(pc.or_, found), False)
 
