@@ -16,7 +16,7 @@ from flows.config import KEYS_OF_STAGES, PipelineConfig
 from flows.loading import ConfigError, load_config
 from flows.presets import PRESETS
 from storage.artifacts import Recipe
-from tasks.gpt.dial import shape_of
+from tasks.gpt.dial import from_depth, shape_of
 from tasks.gpt.estimate import count_parameters
 from tasks.gpt.shape import GPTConfig
 from tasks.planning import differences
@@ -60,6 +60,10 @@ def test_what_the_dial_prints_is_a_configuration(tmp_path: Path, home: Path) -> 
     assert config.train.steps * config.train.batch_sequences * 256 == pytest.approx(
         20 * count_parameters(shape_of(3, 512, 256)), rel=0.01
     )
+    for preset in PRESETS:  # whatever rates the preset beneath has
+        assert load_config(preset, file).train.optimizer == from_depth(3, 512).optimizer
+    too_many = CliRunner().invoke(app, ["dial", "--depth", "3", "--vocabulary", "65536"])
+    assert too_many.exit_code == 2  # as the configuration would refuse it
     for wrong in ([], ["--depth", "3", "--minutes", "1"]):
         with pytest.raises(ConfigError, match="either how long"):
             CliRunner().invoke(app, ["dial", *wrong], catch_exceptions=False)

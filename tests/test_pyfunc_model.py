@@ -9,7 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from flows.cli import app
+from flows.commands import models
 from tasks.gpt.export import save_hf
 from tasks.gpt.model import GPT, GPTConfig
 from tasks.tokens import bpe
@@ -83,6 +86,15 @@ def test_top_k_and_top_p_leave_the_likeliest(served: Any) -> None:
     greedy = ask(served, PROMPTS, max_new_tokens=12, temperature=0.0)
     assert ask(served, PROMPTS, max_new_tokens=12, top_k=1, temperature=3.0) == greedy
     assert ask(served, PROMPTS, max_new_tokens=12, top_k=0, top_p=1e-9, temperature=1.0) == greedy
+
+
+def test_no_share_of_the_mass_leaves_the_likeliest_to_the_command(
+    folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "model_folder", lambda _model: folder)
+    command = ["generate", "The mill", "--model", "models:/m/1", "--max-new-tokens", "12"]
+    texts = {CliRunner().invoke(app, [*command, *more]).stdout for more in (["--top-p=0"], ["--top-k=1"])}
+    assert len(texts) == 1
 
 
 def test_text_ends_before_a_stop_string(served: Any) -> None:

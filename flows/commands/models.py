@@ -21,6 +21,9 @@ from storage.registry import (
 )
 from storage.store import open_store
 
+SMALLEST = 1e-9
+"""Of the mass, a share that the likeliest token has alone: none of it would leave no token."""
+
 
 def default_model() -> str:
     """The champion of the last run's model, else of the default preset's, where no model was named."""
@@ -72,7 +75,11 @@ def generate_command(
     from tasks.serving.pyfunc_model import Options, TextGenerator
 
     options = Options(
-        max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p or SMALLEST,
+        seed=seed,
     )
     console.print(Text(prompt, style="bold"), end="")
     for piece in TextGenerator(folder).stream(prompt, options):

@@ -45,7 +45,7 @@ def from_depth(depth: int, vocab_size: int, *, context: int = 256, tokens: int =
         model=ModelShape(layers=depth, heads=shape.n_head, width=shape.n_embd, context=context),
         steps=steps,
         batch_sequences=batch,
-        optimizer=OptimizerConfig(embedding_lr=embedding_lr(shape.n_embd)),
+        optimizer=_rates(shape.n_embd),
         schedule=ScheduleConfig(warmup_steps=min(100, steps // 20)),
         held_out=HeldOutConfig(every_steps=max(1, steps // 10)),
     )
@@ -79,6 +79,14 @@ def batch_tokens(total: int) -> int:
     """Tokens of one optimizer step for a run over ``total`` tokens: a power of two."""
     ideal = BATCH_AT_A_MILLION * math.sqrt(max(1.0, total / 1e6))
     return int(min(LARGEST_BATCH, 2 ** round(math.log2(ideal))))
+
+
+def _rates(width: int) -> OptimizerConfig:
+    """All rates, also those that are as usual: what is left out would come from the preset beneath."""
+    usual = OptimizerConfig()
+    return OptimizerConfig(
+        matrix_lr=usual.matrix_lr, embedding_lr=embedding_lr(width), vector_lr=usual.vector_lr
+    )
 
 
 def embedding_lr(width: int) -> float:
