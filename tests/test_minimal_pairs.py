@@ -59,6 +59,20 @@ def test_scores_equal_a_loop_over_single_texts(model: GPT, tokenizer: Tokenizer)
         assert score.log_probability == pytest.approx(one_by_one(model, ids, skip), abs=1e-3)
 
 
+def test_texts_compare_by_the_whole_where_a_token_reaches_over_the_contexts_end(model: GPT) -> None:
+    tokenizer = bpe.train(["北京很好。", "我们北方很好。", "我在北边。"] * 50, 286)
+    context, texts = "我在北", ["京很好。", "方", "边。", "好"]
+    before = tokenizer.encode(context).ids
+    wholes = [tokenizer.encode(context + text).ids for text in texts]
+    assert {ids[: len(before)] == before for ids in wholes} == {True, False}
+    chances = [one_by_one(model, [0, *ids], 1) for ids in wholes]
+    given = one_by_one(model, [0, *before], 1)
+    found = log_probabilities(model, tokenizer, 0, [(context, text) for text in texts], batch_tokens=64)
+    assert [score.log_probability for score in found] == pytest.approx(
+        [chance - given for chance in chances], abs=1e-3
+    )
+
+
 def test_a_pair_is_right_if_the_good_sentence_is_likelier(
     model: GPT, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
