@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer
 
 from tasks.tokens import bpe, encode, vocabulary
@@ -173,6 +173,15 @@ def test_what_is_no_usable_tokenizer_is_refused_by_name(tmp_path: Path, tokenize
     bad.write_text(json.dumps(settings))
     with pytest.raises(TokenizerError, match="ids up to 65,536"):
         bpe.load(bad)
+
+
+def test_a_tokenizer_that_would_lose_characters_is_refused(tmp_path: Path) -> None:
+    lossy = Tokenizer(models.BPE())
+    lossy.pre_tokenizer = pre_tokenizers.Whitespace()
+    lossy.train_from_iterator(TEXTS, trainers.BpeTrainer(special_tokens=[bpe.EOS], show_progress=False))
+    lossy.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json does not tell .* falls back on bytes"):
+        bpe.load(tmp_path)
 
 
 def _made(path: Path) -> Path:

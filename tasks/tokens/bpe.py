@@ -27,6 +27,8 @@ EOS = "<|endoftext|>"
 MAX_VOCABULARY = 65_535
 """Ids are stored as uint16."""
 BYTES = 256
+RARE = ("\u3400", "\u3401")
+"""Two characters that few vocabularies have, so that only their bytes tell them apart."""
 
 CL100K = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -132,6 +134,12 @@ def _check(tokenizer: Tokenizer, file: Path) -> None:
         )
     if not any(token.content == EOS and token.special for token in added(tokenizer).values()):
         raise TokenizerError(f"{file} has no special token {EOS}, which ends every document: add it")
+    found = {tuple(tokenizer.encode(rare, add_special_tokens=False).ids) for rare in RARE}
+    if len(found) < len(RARE):
+        raise TokenizerError(
+            f"{file} does not tell {' and '.join(RARE)} apart: characters that its vocabulary lacks would be "
+            f"lost from the text without a word; take one that falls back on bytes, as GPT-2's does"
+        )
 
 
 def added(tokenizer: Tokenizer) -> dict[int, Any]:
