@@ -16,6 +16,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.web import readers
 from tasks.web.config import CrawlConfig, IngestConfig
 from tasks.web.download import DownloadError, GoneError, download
 from tasks.web.fingerprints import Fingerprints
@@ -262,6 +263,32 @@ def test_a_row_that_is_not_utf8_costs_itself_alone(tmp_path):
     assert texts(tmp_path / "y.parquet", "parquet") == ["one", "三"]
 
 
+def odd_columns() -> pa.Table:
+    """Rows with text, and what no Python object can hold in columns that may be there beside it."""
+    return pa.table({
+        "text": pa.array(["one", None, "三"], pa.large_string()).dictionary_encode(),
+        "url": pa.array([1, 2, 3]),
+        "title": pa.array(["a", "b", "c"]).dictionary_encode(),
+        "date": pa.array([1, 10**15, None], pa.timestamp("s")),
+        "author": pa.array([1, 2**31 - 1, None], pa.date32()),
+    })  # fmt: skip
+
+
+def test_columns_of_odd_types_cost_no_text(tmp_path):
+    pq.write_table(odd_columns(), tmp_path / "x.parquet")
+    found = list(read_records(tmp_path / "x.parquet", "parquet", CONFIG))
+    assert [getattr(r, "reason", getattr(r, "text", "")) for r in found] == ["one", "no_text", "三"]
+    assert (found[2].title, found[2].date, found[2].url) == ("c", "", "file:///x.parquet#2")
+
+
+def test_a_parquet_file_without_a_row_group_has_no_rows(tmp_path):
+    path = tmp_path / "x.parquet"
+    with pq.ParquetWriter(path, pa.schema([("text", pa.string())])):
+        pass
+    ranges = work_units(path, "parquet", CONFIG)
+    assert [row for a, b in ranges for row in read_records(path, "parquet", CONFIG, a, b)] == []
+
+
 def test_pages_in_rows_and_a_bound_on_rows(tmp_path):
     table = pa.table({"html": ["<p>one</p>", "<p>two</p>", None], "text": ["1", "2", "3"]})
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=2)
@@ -326,6 +353,62 @@ def test_pages_of_any_name_are_taken_and_what_lies_with_them_is_named(tmp_path):
     )
     (tmp_path / "logo2.png").write_bytes(b"\x89PNG\r\n")
     assert resolve(str(tmp_path), CONFIG)[1].fingerprint != site.fingerprint, "it would not be named"
+
+
+def test_json_that_a_site_keeps_for_its_scripts_is_no_source_beside_its_pages(tmp_path):
+    (tmp_path / "index.html").write_text(PAGE)
+    (tmp_path / "search.json").write_text('[{"title": "one"}]')
+    (tmp_path / "manifest.json").write_text('{\n  "name": "a site",\n  "icons": []\n}\n')
+    (tmp_path / "rows.json").write_text('{"text": "one"}\n{"text": "two"}\n')
+    assert [(ref.name, ref.kind) for ref in resolve(str(tmp_path), CONFIG)] == [
+        ("rows.json", "jsonl"),
+        (tmp_path.name, "html"),
+    ]
+    with pytest.raises(SourceError, match="one JSON object over many lines and no JSON Lines"):
+        resolve(str(tmp_path / "manifest.json"), CONFIG)
+
+
+def test_what_is_hidden_in_a_folder_is_no_source(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"text": "one"}')
+    (tmp_path / "._rows.jsonl").write_bytes(b"\0\5\x16\7Mac OS X")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".ipynb_checkpoints/rows-checkpoint.jsonl").write_text('{"text": "one"}')
+    assert [ref.name for ref in resolve(str(tmp_path), CONFIG)] == ["rows.jsonl"]
+
+
+def test_a_link_to_what_is_not_there_is_named(tmp_path):
+    (tmp_path / "a.html").write_text(PAGE)
+    (tmp_path / "b.html").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(SourceError, match=r"b\.html is a link to what is not there"):
+        resolve(f"{tmp_path}/*.html", CONFIG)
+    assert [ref.kind for ref in resolve(str(tmp_path), CONFIG)] == ["html"]
+
+
+def test_the_folder_one_is_in_has_its_own_name(tmp_path, monkeypatch):
+    (tmp_path / "site/sub").mkdir(parents=True)
+    (tmp_path / "site/a.html").write_text(PAGE)
+    monkeypatch.chdir(tmp_path / "site/sub")
+    assert [ref.name for ref in resolve("..", CONFIG)] == ["site"]
+    monkeypatch.chdir(tmp_path / "site")
+    assert [ref.name for ref in resolve(".", CONFIG)] == ["site"]
+
+
+def test_many_pages_are_fingerprinted_and_listed_in_proportion(tmp_path, monkeypatch):
+    written, listed = [], []
+    monkeypatch.setattr("tasks.web.fingerprints._write", lambda _, fresh: written.append(len(fresh)))
+    files_below = readers.files_below
+    monkeypatch.setattr(readers, "files_below", lambda folder: listed.append(1) or files_below(folder))
+    monkeypatch.setattr(readers, "FILES_A_UNIT", 2)
+    monkeypatch.setattr(readers, "MOST_UNITS", 8)
+    for number in range(100):
+        (tmp_path / f"{number:03}.html").write_text(PAGE)
+    resolve(str(tmp_path), CONFIG, tmp_path / ".cache.sqlite")
+    assert written == [100]
+    listed.clear()
+    ranges = work_units(tmp_path, "html", CONFIG)
+    found = [record.url for a, b in ranges for record in read_records(tmp_path, "html", CONFIG, a, b)]
+    assert len(found) == len(set(found)) == 100
+    assert len(listed) <= 9
 
 
 def test_a_page_of_any_name_is_a_source_of_its_own(tmp_path):
@@ -396,6 +479,20 @@ def test_a_dataset_that_cannot_be_read_says_what_to_do(tmp_path, rows, said):
     (tmp_path / "rows.jsonl").write_text(rows)
     with pytest.raises(DatasetError, match=said):
         list(read_dataset(f"hf://{tmp_path}", "x", CONFIG))
+
+
+@pytest.mark.filterwarnings("default")
+def test_of_a_dataset_only_what_is_read_is_decoded(tmp_path):
+    columns = datasets.Features({"text": datasets.Value("string"), "image": datasets.Image()})
+    rows = {"text": ["one"], "image": [{"bytes": b"no picture", "path": None}]}
+    (tmp_path / "a").mkdir()
+    datasets.Dataset.from_dict(rows, features=columns).to_parquet(str(tmp_path / "a/x.parquet"))
+    (tmp_path / "b").mkdir()
+    pq.write_table(odd_columns(), tmp_path / "b/x.parquet")
+    for name, texts in (("a", ["one"]), ("b", ["one", None, "三"])):
+        assert [
+            getattr(r, "text", None) for r in read_dataset(f"hf://{tmp_path / name}", "x", CONFIG)
+        ] == texts
 
 
 @pytest.mark.filterwarnings("default")

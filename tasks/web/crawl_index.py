@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 from tasks.web.frames import FrameError, open_frame
@@ -45,13 +46,22 @@ def write_index(folder: Path, entries: Iterable[IndexEntry]) -> None:
     (folder / INDEX).write_text("".join(lines), encoding="utf-8")
 
 
-def read_index(folder: Path) -> list[IndexEntry]:
-    """A crawl's index; empty where the folder has none."""
+def read_index(folder: Path, start: int = 0, end: int | None = None) -> list[IndexEntry]:
+    """A crawl's index, or its entries ``start`` to ``end``; empty where the folder has none."""
     path = folder / INDEX
     if not path.exists():
         return []
     with path.open(encoding="utf-8") as file:
-        return [IndexEntry(**json.loads(line)) for line in file]
+        return [IndexEntry(**json.loads(line)) for line in islice(file, start, end)]
+
+
+def index_length(folder: Path) -> int:
+    """How many pages a crawl's index has."""
+    path = folder / INDEX
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
 
 
 def crawl_identity(entries: Iterable[IndexEntry]) -> str:

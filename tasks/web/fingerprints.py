@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path, PurePath
+
+WRITTEN_AT_ONCE = 512
+_TABLE = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INT, changed INT, sha256 TEXT)"
+_KNOWN = "SELECT sha256 FROM files WHERE path = ? AND size = ? AND changed = ?"
 
 
 class Fingerprints:
@@ -18,32 +22,48 @@ class Fingerprints:
 
     def of_file(self, file: Path) -> str:
         """Hex sha256 of a file's bytes."""
-        stat = file.stat()
-        key = (spelt(file.resolve()), stat.st_size, stat.st_mtime_ns)
+        return self._of([file])[0]
+
+    def _of(self, files: Sequence[Path]) -> list[str]:
+        """The files' digests, in order, those that were not known written down some at a time: each writing
+        takes the disk as long as hashing a hundred pages."""
         if self._path is None:
-            return hash_file(file)
+            return [hash_file(file) for file in files]
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._path, timeout=30)) as database, database:
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INT, changed INT, sha256 TEXT)"
-            )
-            row = database.execute(
-                "SELECT sha256 FROM files WHERE path = ? AND size = ? AND changed = ?", key
-            ).fetchone()
-            if row:
-                return str(row[0])
-            digest = hash_file(file)
-            database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (*key, digest))
-        return digest
+        with closing(sqlite3.connect(self._path, timeout=30)) as database:
+            with database:
+                database.execute(_TABLE)
+            digests: list[str] = []
+            fresh: list[tuple[str, int, int, str]] = []
+            for file in files:
+                stat = file.stat()
+                key = (spelt(file.resolve()), stat.st_size, stat.st_mtime_ns)
+                row = database.execute(_KNOWN, key).fetchone()
+                digest = str(row[0]) if row else hash_file(file)
+                if not row:
+                    fresh.append((*key, digest))
+                if len(fresh) >= WRITTEN_AT_ONCE:
+                    _write(database, fresh)
+                digests.append(digest)
+            _write(database, fresh)
+        return digests
 
     def of_folder(self, folder: Path, files: Iterable[Path], unread: Iterable[Path] = ()) -> str:
         """Hex sha256 over the relative names and digests of a folder's files, and the names of the unread."""
         total = hashlib.sha256()
-        for file in sorted(files):
-            total.update(f"{spelt(file.relative_to(folder))}\n{self.of_file(file)}\n".encode())
+        ordered = sorted(files)
+        for file, digest in zip(ordered, self._of(ordered), strict=True):
+            total.update(f"{spelt(file.relative_to(folder))}\n{digest}\n".encode())
         for file in sorted(unread):
             total.update(f"{spelt(file.relative_to(folder))}\n".encode())
         return total.hexdigest()
+
+
+def _write(database: sqlite3.Connection, fresh: list[tuple[str, int, int, str]]) -> None:
+    """Keep digests, in a transaction that is over at once, and empty their list."""
+    with database:
+        database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", fresh)
+    fresh.clear()
 
 
 def spelt(path: PurePath) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.web.config import IngestConfig
-from tasks.web.crawl_index import INDEX, read_entry, read_index
+from tasks.web.crawl_index import INDEX, index_length, read_entry, read_index
 from tasks.web.fingerprints import spelt
 from tasks.web.payload import PayloadError, begins_as_page, checked_type, to_record
 from tasks.web.records import Fault, ReadLimits, Record
@@ -15,6 +16,8 @@ from tasks.web.sitemaps import unpacked
 from tasks.web.warc import WarcRecord, read_warc, units
 
 FILES_A_UNIT = 512
+MOST_UNITS = 64
+"""Units of a folder or a crawl at most: each lists it anew, which for a million pages takes many seconds."""
 LOOKED_INTO = 4096
 """Bytes at a file's start that tell whether it is a page, where its name does not."""
 KIND_OF_SUFFIX = {
@@ -55,8 +58,9 @@ def work_units(path: Path, kind: str, config: IngestConfig) -> list[tuple[int, i
     if kind == "parquet":
         return [(group, group + 1) for group in range(parquet_groups(path))]
     if kind in ("crawl", "html"):
-        count = len(read_index(path)) if kind == "crawl" else len(site_files(path))
-        return [(i, i + FILES_A_UNIT) for i in range(0, max(1, count), FILES_A_UNIT)]
+        count = index_length(path) if kind == "crawl" else len(site_files(path))
+        size = max(FILES_A_UNIT, -(-count // MOST_UNITS))
+        return [(i, i + size) for i in range(0, max(1, count), size)]
     return [(0, None)]
 
 
@@ -105,10 +109,9 @@ def _crawl(
     folder: Path, name: str, limits: ReadLimits, start: int, end: int | None
 ) -> Iterator[Record | Fault]:
     """A crawl's pages in the order of discovery, unchanged ones from the earlier crawl that stored them."""
-    entries = read_index(folder)
-    if not entries and not (folder / INDEX).exists():
+    if not (folder / INDEX).exists():
         yield Fault("", 0, "missing_file", f"{folder} has no {INDEX}")
-    for entry in entries[start:end]:
+    for entry in read_index(folder, start, end):
         found = read_entry(folder, entry, limits)
         record = to_record(found, f"{name}/{entry.file}", limits) if isinstance(found, WarcRecord) else found
         if record is not None:
@@ -120,13 +123,18 @@ def site_files(path: Path) -> list[Path]:
     their own, and nothing hidden."""
     if path.is_file():
         return [path]
-    return sorted(
-        found
-        for found in path.rglob("*")
-        if kind_of(found.name) in ("", "html")
-        and found.is_file()
-        and not any(part.startswith(".") for part in found.relative_to(path).parts)
-    )
+    return [found for found in files_below(path) if kind_of(found.name) in ("", "html")]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """A folder's files, sorted: nothing hidden, as are what editors and macOS leave beside files, and not
+    what lies in folders that are only linked to."""
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = [os.path.join(place, name) for name in names if not name.startswith(".")]  # noqa: PTH118 (speed)
+        found += [Path(path) for path in paths if os.path.isfile(path)]  # noqa: PTH113 (speed)
+    return sorted(found)
 
 
 def _html(path: Path, name: str, limits: ReadLimits, start: int, end: int | None) -> Iterator[Record | Fault]:

@@ -108,11 +108,19 @@ def _no_lines(path: Path) -> str:
         return ""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "is in UTF-16; save it as UTF-8"
-    if head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"[":
+    head = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    if head[:1] == b"[":
         return (
             "is one JSON array and no JSON Lines; write a row a line, as by: jq -c '.[]' IN.json > OUT.jsonl"
         )
+    if head[:1] == b"{" and not head[1:].partition(b"\n")[0].strip() and b"\n" in head:
+        return "is one JSON object over many lines and no JSON Lines; write its rows a line each, as by jq -c"
     return ""
+
+
+def is_document(file: Path) -> bool:
+    """Whether a .json file is one document and no rows."""
+    return file.suffix.lower() == ".json" and bool(_no_lines(file))
 
 
 def read_jsonl(path: Path, name: str, config: IngestConfig) -> Iterator[Record | Fault]:
@@ -202,10 +210,10 @@ def read_parquet(
         yield Fault("", 0, "bad_parquet", str(error)[:200])
         return
     with file:
-        wanted = [config.text_field, config.url_field, config.html_field, *_SAID]
-        columns = [column for column in dict.fromkeys(wanted) if column in file.schema_arrow.names]
+        columns = _wanted_columns(file.schema_arrow, config)
         number = sum(file.metadata.row_group(i).num_rows for i in range(start))
-        for group in range(start, file.num_row_groups if end is None else end):
+        groups = file.num_row_groups  # none at all, where Spark had no rows to write
+        for group in range(start, groups if end is None else min(end, groups)):
             following = number + file.metadata.row_group(group).num_rows
             try:
                 for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns):
@@ -220,6 +228,20 @@ def read_parquet(
             except (pa.ArrowException, OSError) as error:
                 yield Fault("", number, "bad_parquet", f"row group {group}: {error!s:.200}")
             number = following
+
+
+def _wanted_columns(schema: pa.Schema, config: IngestConfig) -> list[str]:
+    """The columns to read, of those there are: what is no text where only text counts is left out, as are
+    pictures and dates that no Python object can hold."""
+    said = [name for name in (config.url_field, *_SAID) if name in schema.names and _holds_text(schema, name)]
+    wanted = [config.text_field, config.html_field, *said]
+    return [name for name in dict.fromkeys(wanted) if name in schema.names]
+
+
+def _holds_text(schema: pa.Schema, name: str) -> bool:
+    found = schema.types[schema.names.index(name)]
+    kind = found.value_type if pa.types.is_dictionary(found) else found
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
@@ -263,6 +285,11 @@ def read_dataset(uri: str, name: str, config: IngestConfig) -> Iterator[Record |
             revision=options.get("revision"),
             streaming=True,
         )
+        if stream.features:
+            schema = stream.features.arrow_schema
+            if wrong := _without_columns(schema.names, config):
+                raise DatasetError(f"the dataset {wrong}")
+            stream = stream.select_columns(_wanted_columns(schema, config))
         for number, row in enumerate(islice(stream, config.max_rows or None)):
             if not number and (wrong := _without_columns(list(row), config)):
                 raise DatasetError(f"the dataset {wrong}")

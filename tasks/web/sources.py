@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.web.config import SPEED_ONLY, IngestConfig
 from tasks.web.fingerprints import Fingerprints, spelt
 from tasks.web.pydoc_site import PydocError, pydoc_crawl
-from tasks.web.readers import file_kind, kind_of, site_files
-from tasks.web.rows import parse_dataset, unreadable
+from tasks.web.readers import file_kind, files_below, kind_of, site_files
+from tasks.web.rows import is_document, parse_dataset, unreadable
 from tasks.web.urls import canonical_url
 
 Kind = Literal["warc", "wet", "html", "jsonl", "parquet", "crawl", "pydoc", "http", "s3", "hf", "commoncrawl"]
@@ -119,6 +119,10 @@ _KINDS = ".warc, .wet, .jsonl (each also .gz and .zst), .parquet, .html"
 def _path(path: Path, source: str, config: IngestConfig, fingerprints: Fingerprints) -> list[SourceRef]:
     if path.is_dir():
         return _folder(path, source, config, fingerprints)
+    if not path.exists():
+        raise SourceError(
+            f"{path} is a link to what is not there, named in {source!r}; bring it, or remove it"
+        )
     kind = file_kind(path)
     if not kind:
         raise SourceError(f"{path}: of no kind that can be read ({_KINDS}), named in {source!r}")
@@ -128,12 +132,19 @@ def _path(path: Path, source: str, config: IngestConfig, fingerprints: Fingerpri
 
 
 def _folder(folder: Path, source: str, config: IngestConfig, fingerprints: Fingerprints) -> list[SourceRef]:
-    """A folder's data files, each by itself, and its pages together."""
-    files = sorted(found for found in folder.rglob("*") if found.is_file())
-    kinds = [(found, kind_of(found.name)) for found in files]
-    refs = [_file(f, kind, source, config, fingerprints) for f, kind in kinds if kind not in ("", "html")]
+    """A folder's data files, each by itself, and its pages together.
+
+    JSON that is no rows, as sites keep for their scripts, is passed over beside pages.
+    """
+    kinds = [(found, kind_of(found.name)) for found in files_below(folder)]
     with_pages = site_files(folder)
-    if pages := [found for found in with_pages if file_kind(found)]:
+    pages = [found for found in with_pages if file_kind(found)]
+    refs = [
+        _file(file, kind, source, config, fingerprints)
+        for file, kind in kinds
+        if kind not in ("", "html") and not (pages and is_document(file))
+    ]
+    if pages:
         others = set(with_pages).difference(pages)
         refs.append(_ref(folder, "html", fingerprints.of_folder(folder, pages, others)))
     if not refs:
@@ -150,8 +161,9 @@ def _file(path: Path, kind: str, source: str, config: IngestConfig, fingerprints
 def _ref(path: Path, kind: str, fingerprint: str) -> SourceRef:
     if spelt(path.resolve()) != path.resolve().as_posix():
         raise SourceError(f"{spelt(path)}: its name is no UTF-8; give it another name")
+    name = path.name if path.name.strip(".") else path.resolve().name or "/"  # the folder may be "." or ".."
     return SourceRef.model_validate(
-        {"name": path.name, "kind": kind, "uri": str(path.resolve()), "fingerprint": fingerprint}
+        {"name": name, "kind": kind, "uri": str(path.resolve()), "fingerprint": fingerprint}
     )
 
 
