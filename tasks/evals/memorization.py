@@ -163,21 +163,25 @@ def _spread(
     wanted: Callable[[int, int], bool],
 ) -> list[tuple[int, int, int]]:
     """Take wanted places (part, position) in turn from the classes of copies, never two that overlap."""
-    classes = np.floor(np.log2(copies)).astype(int)
-    open_ = np.ones(len(places), dtype=bool)
+    at, classes = places.tolist(), np.floor(np.log2(copies)).astype(int)
+    closed = [np.zeros(0, bool)] * (int(places[:, 0].max(initial=-1)) + 1)
+    for part in np.unique(places[:, 0]).tolist():
+        closed[part] = np.zeros(int(places[places[:, 0] == part, 1].max()) + length, bool)
+    waiting = [iter(np.flatnonzero(classes == group).tolist()) for group in np.unique(classes)[::-1]]
     chosen: list[tuple[int, int, int]] = []
-    while len(chosen) < count and open_.any():
-        for group in sorted(set(classes[open_].tolist()), reverse=True):
-            left = np.flatnonzero(open_ & (classes == group))
-            if not len(left) or len(chosen) == count:
+    while waiting and len(chosen) < count:
+        for group in list(waiting):
+            index = next((index for index in group if not closed[at[index][0]][at[index][1]]), None)
+            if index is None:
+                waiting.remove(group)
                 continue
-            part, position = places[left[0]].tolist()
+            part, position = at[index]
             fits = wanted(part, position)
             if fits:
-                chosen.append((part, position, int(copies[left[0]])))
+                chosen.append((part, position, int(copies[index])))
             reach = length if fits else max(1, int(MIN_DISTINCT * length))  # a window beside it may still fit
-            open_ &= (places[:, 0] != part) | (np.abs(places[:, 1] - position) >= reach)
-    return chosen
+            closed[part][max(0, position - reach + 1) : position + reach] = True
+    return chosen[:count]
 
 
 def _hashed(parts: Sequence[TokenText], length: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
