@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.web import readers
+from tasks.web.buckets import BucketError, copy_object
 from tasks.web.config import CrawlConfig, IngestConfig
 from tasks.web.download import DownloadError, GoneError, download
 from tasks.web.fingerprints import Fingerprints
@@ -631,6 +632,23 @@ def test_objects_in_a_bucket(s3):
         resolve(f"{s3}/out/", CONFIG)
     with pytest.raises(SourceError, match=r"cannot list bucket 'no-such-bucket': NoSuchBucket: [\w ]*$"):
         resolve("s3://no-such-bucket/x.jsonl", CONFIG)
+
+
+def test_objects_by_keys_of_any_spelling(s3, tmp_path):
+    import obstore
+    from obstore.store import S3Store
+
+    store = S3Store("modelmill-test", client_options={"allow_http": True})
+    keys = ["a#1.jsonl", "a?1.jsonl", "a 1.jsonl", "[x].jsonl", "数据.jsonl"]
+    for key in keys:
+        obstore.put(store, f"odd/{key}", key.encode())
+    for ref in resolve(f"{s3}/odd/", CONFIG):
+        copy_object(ref.uri, tmp_path / "x", lambda *_: None)
+        assert (tmp_path / "x").read_text() == ref.name
+    assert [ref.name for ref in resolve(f"{s3}/odd/a?1.jsonl", CONFIG)] == sorted(keys[:3])
+    assert [ref.name for ref in resolve(f"{s3}/odd/[x].jsonl", CONFIG)] == ["[x].jsonl"]
+    with pytest.raises(BucketError, match="cannot fetch"):
+        copy_object(f"{s3}/odd/gone.jsonl", tmp_path / "y", lambda *_: None)
 
 
 def test_freshness():

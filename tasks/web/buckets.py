@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
@@ -46,12 +45,12 @@ def list_objects(uri: str) -> list[BucketObject]:
     store = _store(bucket)
     try:
         found = [meta for batch in obstore.list(store, prefix) for meta in batch]
-        if prefix and not found and not magic:
+        wanted = [meta for meta in found if not magic or fnmatchcase(str(meta["path"]), pattern)]
+        if pattern and not wanted:  # a key, which may have a glob's marks in it
             with suppress(FileNotFoundError):
-                found = [obstore.head(store, prefix)]
+                wanted = [obstore.head(store, pattern.rstrip("/"))]
     except (BaseError, OSError) as error:
         raise BucketError(f"cannot list bucket {bucket!r}: {_said(error)}") from error
-    wanted = [meta for meta in found if not magic or fnmatchcase(str(meta["path"]), pattern)]
     objects = [
         BucketObject(
             f"s3://{bucket}/{m['path']}", m["path"], str(m["e_tag"] or m["last_modified"]), m["size"]
@@ -71,7 +70,7 @@ def copy_object(uri: str, path: Path, tell: Callable[[float, float | None, str],
             for piece in found.stream(min_chunk_size=PIECE):
                 file.write(piece)
                 tell(file.tell() / 2**20, found.meta["size"] / 2**20, "MB")
-    except BaseError as error:
+    except (BaseError, FileNotFoundError) as error:
         raise BucketError(f"cannot fetch {uri}: {_said(error)}") from error
     partial.rename(path)
 
@@ -87,8 +86,8 @@ def _first_magic(pattern: str) -> int:
 
 
 def _split(uri: str) -> tuple[str, str]:
-    parts = urlsplit(uri)
-    return parts.netloc, parts.path.lstrip("/")
+    bucket, _, key = uri.partition("://")[2].partition("/")  # where a web address has a query, keys have "?"
+    return bucket, key.lstrip("/")
 
 
 def _store(bucket: str) -> S3Store:
