@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -106,6 +107,13 @@ def test_included_and_excluded_addresses(site, tmp_path):
     assert site.asked == ["/", "/a1"]
     with pytest.raises(ValidationError, match="no regular expression"):
         CrawlConfig(exclude=("(",))
+
+
+def test_addresses_are_included_and_excluded_as_people_write_them():
+    scope = Scope("host", ("http://h/",), (re.compile("/新闻/"),), (re.compile("旧"),))
+    found = [f"http://h/{path}" for path in ("新闻/1", "新闻/旧", "体育/1")]
+    assert [scope.allows(canonical_url(url)) for url in found] == [True, False, False]
+    assert Scope("host", ("http://h/",), (re.compile("%E6%96%B0"),)).allows(canonical_url(found[0]))
 
 
 def test_robots_txt_is_obeyed(site, tmp_path, page):

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
 MAX_URL = 2048
 MAX_SEGMENT_REPEATS = 3
@@ -104,9 +104,7 @@ class Scope:
 
     def allows(self, url: str) -> bool:
         """Whether an address (canonical) is in scope, not excluded and no trap."""
-        if any(pattern.search(url) for pattern in self.exclude):
-            return False
-        if self.include and not any(pattern.search(url) for pattern in self.include):
+        if _matches(self.exclude, url) or (self.include and not _matches(self.include, url)):
             return False
         parts = urlsplit(url)
         if _is_trap(parts):
@@ -116,6 +114,11 @@ class Scope:
     def widened(self, url: str) -> Scope:
         """This scope and that of one more seed: where a seed redirects to, the site is."""
         return Scope(self.kind, (*self.seeds, url), self.include, self.exclude)
+
+
+def _matches(patterns: Iterable[re.Pattern[str]], url: str) -> bool:
+    """Whether a pattern is found in an address as it is sent or as people write it (``/新闻/``)."""
+    return any(pattern.search(form) for form in {url, unquote(url)} for pattern in patterns)
 
 
 def _below(parts: SplitResult, seed: SplitResult, kind: str) -> bool:
