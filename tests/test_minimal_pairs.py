@@ -78,13 +78,20 @@ def test_a_pair_is_right_if_the_good_sentence_is_likelier(
 ) -> None:
     sentences = ["The mill turns.", "The mill turn.", "Many mills turns.", "磨坊在转动。", "磨坊转动在。"]
     items = [{"sentence_good": a, "sentence_bad": b} for a in sentences for b in sentences if a != b]
-    path = write(tmp_path / "agreement.jsonl", [*items, "{broken", {"sentence_good": "alone"}, [1], ""])
+    odd = ["{broken", "[" * 10_000, {"sentence_good": "alone"}, {"sentence_good": "\ud83d"}, [1], ""]
+    path = write(tmp_path / "agreement.jsonl", [*items, *odd])
+    path.write_text(f"\ufeff{path.read_text(encoding='utf-8')}", encoding="utf-8")
     found = minimal_pairs.measure(model, tokenizer, 0, [path], most=1000, batch_tokens=256)
     scores = {s: one_by_one(model, [0, *tokenizer.encode(s).ids], 1) for s in sentences}
     right = sum(scores[i["sentence_good"]] > scores[i["sentence_bad"]] for i in items)
     assert (found["accuracy"], found["items"]) == (pytest.approx(right / len(items)), len(items))
     assert found["by_file"].keys() == {"agreement"}
-    assert found["skipped"] == {"no JSON": 1, "no sentence_good and sentence_bad": 1, "no JSON object": 1}
+    assert found["skipped"] == {
+        "no JSON": 2,
+        "no sentence_good and sentence_bad": 1,
+        "half a surrogate pair, which is no character": 1,
+        "no JSON object": 1,
+    }
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(
@@ -137,6 +144,7 @@ def test_both_formats_are_understood_in_both_scripts(
         {"text": "word"},
         {"ctx": "a", "endings": [], "label": 0},
         {"ctx": "a", "endings": ["b"], "label": 3},
+        {"ctx": "a", "endings": ["b", "c", "d"], "label": "²"},
     ],
 )
 def test_what_is_neither_is_counted(item: dict[str, object]) -> None:
@@ -167,6 +175,18 @@ def test_the_likeliest_ending_and_the_exact_last_word_count(
     assert found["by_file"]["last"]["format"] == "last word"
     assert found["by_file"]["last"]["accuracy"] <= 0.5
     assert sum(found["skipped"].values()) == 1
+
+
+def test_what_leaves_no_choice_is_no_right_answer_among_questions_that_do(
+    model: GPT, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    choice = {"ctx": "The mill", "endings": [" turns.", " turn."], "label": 0}
+    items = [choice, {**choice, "label": 1}, {"context": "磨坊", "target": "在"}]
+    found = multiple_choice.measure(
+        model, tokenizer, 0, [write(tmp_path / "both.jsonl", [*items])], most=9, batch_tokens=64
+    )
+    assert (found["by_file"]["both"]["items"], found["by_file"]["both"]["accuracy"]) == (2, 0.5)
+    assert list(found["skipped"].values()) == [1]
 
 
 def test_a_share_has_an_interval_that_stays_between_none_and_all() -> None:

@@ -47,6 +47,11 @@ def measure(
                 skipped.add("neither ctx, endings, label nor text")
             else:
                 questions.append(question)
+        if len({len(question.choices) > 1 for question in questions}) == 2:
+            several = [question for question in questions if len(question.choices) > 1]
+            for _ in range(len(questions) - len(several)):
+                skipped.add("a single continuation among questions with several")
+            questions = several
         if questions:
             by_file[name] = _file(model, tokenizer, eos, questions, batch_tokens)
     return {"by_file": by_file, "skipped": skipped.reasons}
@@ -56,7 +61,7 @@ def parse(item: Mapping[str, Any]) -> Question | None:
     """A line as a question, or None where it is neither format."""
     endings, label = item.get("endings"), item.get("label")
     if isinstance(item.get("ctx"), str) and isinstance(endings, list) and endings:
-        if not all(isinstance(e, str) and e for e in endings) or not str(label).isdigit():
+        if not all(isinstance(e, str) and e for e in endings) or not str(label).isdecimal():
             return None
         context = item["ctx"] if item["ctx"].endswith((" ", "\n")) else _joined(item["ctx"], endings[0])
         return Question(context, endings, int(str(label))) if int(str(label)) < len(endings) else None

@@ -31,7 +31,7 @@ class Skipped:
 def read_items(path: Path, most: int, skipped: Skipped) -> Iterator[dict[str, Any]]:
     """The first ``most`` JSON objects of a file; what is none is counted and left out."""
     read = 0
-    with path.open(encoding="utf-8", errors="replace") as lines:
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
         for line in lines:
             if read == most:
                 return
@@ -40,7 +40,11 @@ def read_items(path: Path, most: int, skipped: Skipped) -> Iterator[dict[str, An
             read += 1
             try:
                 item = json.loads(line)
-            except ValueError:
+                json.dumps(item, ensure_ascii=False).encode()
+            except UnicodeEncodeError:
+                skipped.add("half a surrogate pair, which is no character")
+                continue
+            except (ValueError, RecursionError):
                 skipped.add("no JSON")
                 continue
             if isinstance(item, dict):
