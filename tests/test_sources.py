@@ -583,6 +583,20 @@ def test_a_server_without_ranges_gives_the_whole_file(site, tmp_path, page, monk
     assert (tmp_path / "f.parquet").read_bytes() == data
 
 
+def test_a_file_that_is_known_by_its_date_alone_is_not_sent_again(site, tmp_path, page):
+    date = {"Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"}
+
+    def answer(request):
+        if request.headers.get("If-Modified-Since") == date["Last-Modified"]:
+            return page("", 304, date)
+        return page("rows", 200, date)
+
+    site.pages["/x.jsonl"] = answer
+    version = download(f"{site.url}/x.jsonl", tmp_path / "x.jsonl", LOCAL)
+    assert version == "Wed, 21 Oct 2015 07:28:00 GMT 4"
+    assert download(f"{site.url}/x.jsonl", tmp_path / "again", LOCAL, known=version) is None
+
+
 def test_a_remote_file_whose_name_is_no_ascii(site, tmp_path, page):
     site.pages["/%E6%95%B0%E6%8D%AE.jsonl"] = page("rows")
     (ref,) = resolve(f"{site.url}/数据.jsonl", NEAR)

@@ -17,6 +17,7 @@ RESTARTS = 3
 """Versions met in one download from which the file is asked for whole: servers behind one address that each
 name it otherwise."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_DATED = re.compile(r"(\w{3}, .* GMT)( \d+)?")
 
 Tell = Callable[[float, float | None, str], None]
 
@@ -64,7 +65,7 @@ async def _download(url: str, path: Path, config: CrawlConfig, tell: Tell, known
             if restarts < RESTARTS:
                 headers["Range"] = f"bytes={have}-{have + PIECE - 1}"
             if known and not have:
-                headers["If-None-Match"] = known
+                headers |= _condition(known)
             answer = await _get(fetcher, url, Want(headers=headers, limit=PIECE, sink=partial))
             if answer.status == 304:
                 return None
@@ -116,6 +117,12 @@ def _version(answer: Response) -> str:
     """The entity tag, or what else the server says of the version; empty where it says nothing."""
     headers = answer.headers
     return headers.get("etag") or f"{headers.get('last-modified', '')} {_total(answer) or ''}".strip()
+
+
+def _condition(known: str) -> dict[str, str]:
+    """The header that asks for a file only if it is not the version that :func:`_version` named."""
+    dated = _DATED.fullmatch(known)
+    return {"If-Modified-Since": dated[1]} if dated else {"If-None-Match": known}
 
 
 def _total(answer: Response) -> int | None:
