@@ -590,6 +590,10 @@ def test_scripts_that_speak_of_comments_and_comments_of_scripts_hide_no_links():
 def test_links_are_in_the_charset_that_the_page_itself_states():
     page = '<meta http-equiv="Content-Type" content="text/html; charset=gb2312"><a href="/新闻/">x</a>'
     assert find_links(page.encode("gbk"), "http://h/").pages == ("http://h/%E6%96%B0%E9%97%BB/",)
+    asked = page.replace("新闻/", "新/list.asp?type=新闻&amp;page=2").encode("gbk")
+    assert find_links(asked, "http://h/").pages == (
+        "http://h/%E6%96%B0/list.asp?type=%D0%C2%CE%C5&page=2",
+    ), "as browsers send it: the path in UTF-8, the query in the page's charset"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import string
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
@@ -197,10 +198,15 @@ def _visible(content: bytes) -> bytes:
 
 
 def _value(raw: bytes, charset: str) -> str:
+    """An attribute's value; browsers send an address with its path in UTF-8, its query as the page has it."""
     raw = raw.strip(b"\"' \t\r\n")
-    for encoding in ("utf-8", charset or "latin-1", "latin-1"):
+    try:
+        return html.unescape(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        path, mark, query = raw.partition(b"?")
+    for encoding in (charset or "latin-1", "latin-1"):
         try:
-            return html.unescape(raw.decode(encoding))
+            return html.unescape(path.decode(encoding) + mark.decode() + quote(query, safe=string.printable))
         except (UnicodeDecodeError, LookupError):
             continue
     return ""
