@@ -16,6 +16,8 @@ from tasks.evals.bootstrap import compare, ratio_interval
 from tasks.evals.config import BootstrapConfig, HeldOutConfig
 from tasks.evals.held_out import EvaluationError, choose, slices
 from tasks.evals.ngram import KneserNey
+from tasks.evals.suite import counted
+from tasks.evals.token_text import TokenText
 from tasks.evals.windows import plan_windows
 from tasks.gpt.export import load_hf, save_hf
 from tasks.gpt.model import GPT, GPTConfig
@@ -135,6 +137,20 @@ def test_baselines_are_measured_on_the_same_tokens(folder: Path) -> None:
         for order in (1, 3)
     )
     assert trigram < unigram / 2, "the text was seen in training and repeats"
+
+
+def test_baselines_know_all_parts_of_a_text_that_is_longer_than_what_they_count() -> None:
+    """Sources come one after another, and languages with them."""
+
+    def part(token: int, size: int) -> TokenText:
+        return TokenText(np.full(size, token, np.uint16), np.array([0, size]), ["d"], ["u"])
+
+    tokens = counted([part(1, 300_000), part(2, 100_000), part(3, 400_000)], 200_000)
+    assert 190_000 < len(tokens) <= 200_000
+    assert np.bincount(tokens)[1:] / len(tokens) == pytest.approx([3 / 8, 1 / 8, 4 / 8], abs=0.1)
+    assert len(counted([part(1, 300), part(2, 700)], 1_000)) == 1_000
+    with pytest.raises(EvaluationError, match="2 training tokens are too few"):
+        counted([part(1, 2)], 1_000)
 
 
 def test_slices_and_intervals_cover_every_document() -> None:

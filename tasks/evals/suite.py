@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tasks.gpt.model import GPT
 
 BASELINES = {"unigram": 1, "bigram": 2, "trigram": 3}
+PIECE = 2**14
+"""Training tokens in a row that baselines are counted on, where the text has more than are asked for."""
 FORMAT = 1
 Step = Callable[[str], None]
 """Told what is measured next."""
@@ -93,7 +95,7 @@ def measure(
     step("held-out text")
     encoded, scored = score_documents(subject, documents, config)
     bits = {"model": scored}
-    tokens = _head(training, config.ngram.max_tokens)
+    tokens = counted(training, config.ngram.max_tokens)
     for name, order in BASELINES.items():
         step(name)
         bits[name] = ngram_bits(KneserNey.count(tokens, order, subject.model.config.vocab_size), encoded)
@@ -123,18 +125,21 @@ def measure(
     return Results(report, written, per_document(encoded, bits, list(bits)))
 
 
-def _head(training: Sequence[TokenText], most: int) -> NDArray[np.integer]:
-    """The first tokens of the training text, at most so many."""
-    parts, room = [], most
-    for text in training:
-        parts.append(np.asarray(text.ids[:room]))
-        room -= len(parts[-1])
-        if room <= 0:
-            break
-    tokens = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
-    if len(tokens) < max(BASELINES.values()):
-        raise EvaluationError(f"{len(tokens)} training tokens are too few for baselines: tokenize more text")
-    return tokens
+def counted(training: Sequence[TokenText], most: int) -> NDArray[np.integer]:
+    """At most so many training tokens, in pieces from all over the text: languages may come one by one."""
+    ends = np.cumsum([len(text.ids) for text in training])
+    total = int(ends[-1]) if len(ends) else 0
+    if total < max(BASELINES.values()):
+        raise EvaluationError(f"{total} training tokens are too few for baselines: tokenize more text")
+    if total <= most:
+        return np.concatenate([np.asarray(text.ids) for text in training])
+    count = max(1, most // PIECE)
+    parts = []
+    for start in np.linspace(0, total - most // count, count).astype(np.int64).tolist():
+        which = int(np.searchsorted(ends, start, side="right"))
+        inside = start - int(ends[which]) + len(training[which].ids)
+        parts.append(np.asarray(training[which].ids[inside : inside + most // count]))
+    return np.concatenate(parts)
 
 
 def _leaks(
