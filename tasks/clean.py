@@ -130,7 +130,7 @@ def clean(run: StageRun, documents: Artifact, config: CleanConfig) -> dict[str, 
     Raises TooManyFailuresError where workers crashed on more documents than the configuration allows.
     """
     source = run.open(documents) / DOCUMENTS_FILE
-    total, funnel, broken = count_rows(source), Funnel(), Counter[str]()
+    total, funnel, broken, first = count_rows(source), Funnel(), Counter[str](), ""
     histograms = Histograms(config)
     with (
         PartWriter(run.path / KEPT, DOCUMENTS) as kept,
@@ -140,6 +140,7 @@ def clean(run: StageRun, documents: Artifact, config: CleanConfig) -> dict[str, 
         for row, result, failure in results(source, config):
             if failure is not None:
                 broken[failure.reason] += 1
+                first = first or failure.detail
             funnel.add(row, result)
             histograms.add(result.signals, result.rules, kept=not result.reason)
             if result.reason:
@@ -150,7 +151,7 @@ def clean(run: StageRun, documents: Artifact, config: CleanConfig) -> dict[str, 
             run.progress(funnel.documents_in, total, "documents", kept=funnel.documents)
     run.rows.update({KEPT: kept.rows, SIGNED: signed.rows, DROPPED: dropped.rows})
     (run.path / HISTOGRAMS).write_text(json.dumps(histograms.as_json(), indent=1), encoding="utf-8")
-    _check(broken, total, config)
+    _check(broken, first, total, config)
     run.log.info("%d of %d documents kept", funnel.documents, total)
     return {"source": documents.stats.get("source", ""), **funnel.stats()}
 
@@ -206,10 +207,11 @@ def reject(row: dict[str, Any], result: Result) -> dict[str, Any]:
     }
 
 
-def _check(broken: Counter[str], total: int, config: CleanConfig) -> None:
+def _check(broken: Counter[str], first: str, total: int, config: CleanConfig) -> None:
     if total >= FEWEST_TO_JUDGE and broken.total() > config.max_failed_share * total:
         listed = ", ".join(f"{name} {count}" for name, count in broken.most_common())
         raise TooManyFailuresError(
             f"clean lost {broken.total()} of {total} documents to failures ({listed}); "
-            f"clean.max_failed_share allows {config.max_failed_share:g}. See the rejects, or allow more."
+            f"clean.max_failed_share allows {config.max_failed_share:g}. The first: {first}. Mend what it "
+            f"says, or allow more."
         )

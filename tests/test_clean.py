@@ -192,6 +192,36 @@ def test_blocked_domains_block_their_subdomains(tmp_path: Path) -> None:
     assert reason("notbad.example") == ("", "")
 
 
+@pytest.mark.parametrize("name", ["例子.中国", "xn--fsqu00a.xn--fiqs8s"])
+def test_a_domain_is_blocked_however_it_is_spelt(tmp_path: Path, name: str) -> None:
+    (tmp_path / "list.txt").write_text(f"{name}\n", encoding="utf-8")
+    for config in (
+        {"blocked_domains": [name]},
+        {"blocked_domain_files": {"paths": [str(tmp_path / "list.txt")]}},
+    ):
+        cleaner = Cleaner(CleanConfig.model_validate({"url": config}))
+        for host in ("www.例子.中国", "www.xn--fsqu00a.xn--fiqs8s"):
+            result = cleaner(Document("0" * 64, f"https://{host}/", host, CHINESE))
+            assert result.reason == "url.blocked_domain"
+
+
+@pytest.mark.parametrize(
+    ("config", "mend"),
+    [
+        ({"url": {"blocked_domains": ["https://a.org/x"]}}, "write the name alone, such as example.org"),
+        ({"url": {"blocked_domains": ["*.a.org"]}}, "write the name alone, such as example.org"),
+        ({"url": {"blocked_words": ["色情"]}}, "letters a to z and digits"),
+        ({"language": {"keep": ["cn"]}}, "'cn' is no ISO 639-1 code of a language; write zh"),
+        ({"language": {"method": "fasttext"}}, r"name it in language\.fasttext_model\.paths"),
+        ({"own_limits": ["zh-CN gopher.min_words=30"]}, "'zh-CN' is no ISO 639-1 code"),
+        ({"own_limits": ["zh gopher.min_words=nan"]}, "'nan' is no number"),
+    ],
+)
+def test_what_could_have_no_effect_is_refused_with_the_mend(config: dict[str, Any], mend: str) -> None:
+    with pytest.raises(ValueError, match=mend):
+        CleanConfig.model_validate(config)
+
+
 def test_a_list_of_domains_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfbad.example\r\nworse.example\r\n")
     config = {"url": {"blocked_domain_files": {"paths": [str(tmp_path / "list.txt")]}}}
@@ -256,7 +286,9 @@ def test_lost_workers_cost_their_documents_and_too_many_the_part(
     artifact = run(rows, max_failed_share=0.2)
     assert artifact.stats["rejected"] == {"crashed": 1}
     assert artifact.stats["documents"] == 29
-    with pytest.raises(TooManyFailuresError, match=r"1 of 30 documents to failures \(crashed 1\)"):
+    with pytest.raises(
+        TooManyFailuresError, match=r"1 of 30 documents to failures \(crashed 1\).*The first: \S"
+    ):
         run(rows, max_failed_share=0.02)
 
 

@@ -24,14 +24,14 @@ class AddressFilter:
 
     def __init__(self, config: UrlConfig) -> None:
         """Read the blocked domains; raises GivenFileError where a file is no text."""
-        named = {domain.strip().lower().strip(".") for domain in config.blocked_domains}
+        named = set(map(_host, config.blocked_domains))
         self._domains = named.union(*map(_domains, config.blocked_domain_files.files)) - {""}
         self._words = frozenset(word.lower() for word in config.blocked_words)
 
     def why_blocked(self, url: str, domain: str) -> tuple[str, str]:
         """The reason and what it was that is blocked; two empty strings for an address that may pass."""
         if self._domains:
-            labels = domain.lower().split(".")
+            labels = _host(domain).split(".")
             for start in range(len(labels)):
                 if (name := ".".join(labels[start:])) in self._domains:
                     return "url.blocked_domain", name
@@ -42,4 +42,15 @@ class AddressFilter:
 
 def _domains(file: Path) -> set[str]:
     lines = given_text(file).splitlines()
-    return {line.strip().lower().strip(".") for line in lines if not line.lstrip().startswith("#")}
+    return {_host(line) for line in lines if not line.lstrip().startswith("#")}
+
+
+def _host(name: str) -> str:
+    """A host's name as the network has it (``xn--…``), in lower case."""
+    name = name.strip().lower().strip(".")
+    if name.isascii():
+        return name
+    try:
+        return name.encode("idna").decode()
+    except UnicodeError:
+        return name

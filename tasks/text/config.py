@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.settings import StageConfig
 from tasks.text.files_config import FilesConfig
@@ -66,9 +68,24 @@ class LanguageConfig(StageConfig):
     @classmethod
     def _codes(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
         for code in codes:
-            if not (code.isascii() and code.isalpha() and code.islower() and 2 <= len(code) <= 3):
-                raise ValueError(f"{code!r} is no ISO 639-1 code; write zh, en, fr, …")
+            _check_code(code)
         return codes
+
+    @model_validator(mode="after")
+    def _has_its_model(self) -> Self:
+        if self.method == "fasttext" and not self.fasttext_model.paths:
+            raise ValueError("method fasttext needs a model: name it in language.fasttext_model.paths")
+        return self
+
+
+def _check_code(code: str) -> None:
+    if not re.fullmatch("[a-z]{2,3}", code) or code in _COUNTRIES:
+        meant = _COUNTRIES.get(code.lower(), "zh, en, fr, …")
+        raise ValueError(f"{code!r} is no ISO 639-1 code of a language; write {meant}")
+
+
+_COUNTRIES = {"cn": "zh", "jp": "ja"}
+"""What is written for a language though it is none, with the code that is meant."""
 
 
 class UrlConfig(StageConfig):
@@ -87,8 +104,25 @@ class UrlConfig(StageConfig):
     blocked_words: tuple[str, ...] = Field(
         ("porn", "xxx", "hentai", "camgirl", "camgirls", "escorts", "milf", "nudes", "sexcam", "sexcams"),
         title="Blocked words",
-        description="A page is dropped where one of these stands as a whole word in its address; lower case.",
+        description="A page is dropped where one of these stands as a whole word in its address; words of "
+        "letters a to z and digits.",
     )
+
+    @field_validator("blocked_domains")
+    @classmethod
+    def _hosts(cls, domains: tuple[str, ...]) -> tuple[str, ...]:
+        for domain in domains:
+            if not domain.strip(" .") or re.search(r"[\s/:*?#@]", domain.strip()):
+                raise ValueError(f"{domain!r} is no domain; write the name alone, such as example.org")
+        return domains
+
+    @field_validator("blocked_words")
+    @classmethod
+    def _words(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        for word in words:
+            if not re.fullmatch("[a-z0-9]+", word.lower()):
+                raise ValueError(f"{word!r} is no word that addresses have: letters a to z and digits alone")
+        return words
 
 
 class LinesConfig(StageConfig):
@@ -299,9 +333,13 @@ def _limit_of(line: str) -> tuple[str, str, float]:
     language, _, rest = line.strip().partition(" ")
     rule, _, value = rest.strip().partition("=")
     known = rule_limits()
+    _check_code(language)
     if rule.strip() not in known:
         raise ValueError(f"{line!r}: there is no rule {rule.strip()!r}; there are {', '.join(known)}")
     try:
-        return language, rule.strip(), float(value)
+        limit = float(value)
     except ValueError:
-        raise ValueError(f"{line!r}: {value!r} is no number; write it as 'zh gopher.min_words=30'") from None
+        limit = math.nan
+    if not math.isfinite(limit):
+        raise ValueError(f"{line!r}: {value!r} is no number; write it as 'zh gopher.min_words=30'")
+    return language, rule.strip(), limit
