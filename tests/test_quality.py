@@ -13,7 +13,7 @@ from tasks.text.config import CleanConfig, LinesConfig
 from tasks.text.documentation_config import documentation
 from tasks.text.lines import clean_lines
 from tasks.text.quality import RULES, all_failed, judge, measure
-from tasks.text.rules_config import limits
+from tasks.text.rules_config import BY_LANGUAGE, limits
 
 ENGLISH = """The old lighthouse keeper had not spoken to anyone for weeks when the boat arrived.
 He watched it come around the point, low in the water, with two men at the oars and a third
@@ -141,6 +141,13 @@ def test_own_limits_go_over_those_that_are_known_for_a_language() -> None:
     assert found["zh"] == {**known, "gopher.min_words": 30.0}
     assert CleanConfig(limits_by_language="none").by_language == {}
     assert CleanConfig().by_language["zh"] == known
+
+
+def test_no_limit_of_a_language_is_stricter_than_the_english_one() -> None:
+    bounds = {rule.name: rule.bound for rule in RULES}
+    for own in BY_LANGUAGE.values():
+        for rule, limit in own.items():
+            assert (limit > limits()[rule]) == (bounds[rule] == "most"), rule
 
 
 def test_a_limit_that_is_changed_holds_for_every_language() -> None:

@@ -268,7 +268,6 @@ class FineWebConfig(StageConfig):
 
 BY_LANGUAGE: dict[str, dict[str, float]] = {
     "zh": {
-        "repetition.dup_line_frac": 0.287,
         "repetition.top_2_gram": 0.256,
         "repetition.top_3_gram": 0.201,
         "repetition.top_4_gram": 0.171,
