@@ -156,6 +156,14 @@ def test_a_cached_fingerprint_is_not_computed_again(tmp_path, monkeypatch):
     assert Fingerprints(cache).of_file(file) == digest
 
 
+def test_a_damaged_cache_of_fingerprints_is_begun_anew(tmp_path):
+    file, cache = tmp_path / "x", tmp_path / "cache.sqlite"
+    file.write_text("content")
+    digest = Fingerprints(cache).of_file(file)
+    cache.write_bytes(b"what a power failure left" * 100)
+    assert [Fingerprints(cache).of_file(file) for _ in range(2)] == [digest, digest]
+
+
 def test_every_source_that_names_nothing_is_said_at_once() -> None:
     with pytest.raises(SourceError) as caught:
         resolve_all(["nowhere/*.warc.gz", "gone.jsonl", "ftp://host/file"], CONFIG)

@@ -25,12 +25,22 @@ class Fingerprints:
         return self._of([file])[0]
 
     def _of(self, files: Sequence[Path]) -> list[str]:
-        """The files' digests, in order, those that were not known written down some at a time: each writing
-        takes the disk as long as hashing a hundred pages."""
+        """The files' digests, in order; a cache that is damaged is begun anew."""
         if self._path is None:
             return [hash_file(file) for file in files]
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._path, timeout=30)) as database:
+        try:
+            return self._kept(self._path, files)
+        except sqlite3.OperationalError:  # busy, or not to be written to
+            raise
+        except sqlite3.DatabaseError:
+            self._path.unlink()
+            return self._kept(self._path, files)
+
+    def _kept(self, cache: Path, files: Sequence[Path]) -> list[str]:
+        """Digests from the cache; those that it does not have are written down some at a time, as each
+        writing takes the disk as long as hashing a hundred pages."""
+        with closing(sqlite3.connect(cache, timeout=30)) as database:
             with database:
                 database.execute(_TABLE)
             digests: list[str] = []
