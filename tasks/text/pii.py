@@ -92,7 +92,9 @@ _PHONE_CONTEXT = re.compile(
     r"[\u3400-\u9fff：]|tel|phone|mobile|cell|call|whatsapp|wechat|fax", re.IGNORECASE
 )
 _NO_PHONE_BEFORE = re.compile(
-    r"(?:第|编号|編號|序列号|序號|订单号?|訂單|单号|單號|流水号|货号|型号)[：:\s]*$"
+    r"(?:第|编号|編號|序列号|序號|订单号?|訂單|单号|單號|流水号|货号|型号|[学學工票群批案][号號]|时间戳"
+    r"|(?<!微信)(?<!微信 )(?<![A-Za-z])u?id)[：:\s]*$",
+    re.IGNORECASE,
 )
 _NO_PHONE_AFTER = "元圆圓万萬亿億股吨噸倍"
 """Of what a number before is an amount."""
