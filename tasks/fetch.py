@@ -128,13 +128,22 @@ def asked_at(store: Store, source: SourceRef, config: CrawlConfig, now: datetime
     if source.kind in ("s3", "commoncrawl"):
         return ""
     name = f"asked/{digest_json(canonical(source, 'source'))[:32]}"
-    note = store.read_note(name)
-    if note and is_fresh(datetime.fromisoformat(note["at"]), timedelta(hours=config.max_age_hours), now):
-        return str(note["at"])
+    last = _last_asked(store, name)
+    if last and is_fresh(last, timedelta(hours=config.max_age_hours), now):
+        return last.isoformat(timespec="seconds")
     at = now.astimezone(UTC).isoformat(timespec="seconds")
     if keep:
         store.write_note(name, {"at": at, "source": source.uri})
     return at
+
+
+def _last_asked(store: Store, name: str) -> datetime | None:
+    """When a source was asked for last; None where it never was, or where its note is damaged."""
+    try:
+        note = store.read_note(name)
+        return datetime.fromisoformat(note["at"]).astimezone(UTC) if note else None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def open_sources(

@@ -365,6 +365,19 @@ def test_when_a_source_is_asked_again(home):
     assert asked_at(store, ref, CrawlConfig(max_age_hours=0), NOW, keep=False) == NOW.isoformat()
 
 
+@pytest.mark.parametrize("damage", ["", "{", "{}", '{"at": 5}', '{"at": "noon"}'])
+def test_a_damaged_note_has_its_source_asked_again(home, damage):
+    store = open_store()
+    (ref,) = resolve("crawl:http://site.example/", CONFIG)
+    asked_at(store, ref, LOCAL, NOW, keep=True)
+    (name,) = store.list_notes("asked")
+    (note,) = [path for path in home.rglob("*.json") if path.stem in name]
+    note.write_text(damage)
+    later = NOW + timedelta(hours=1)
+    assert asked_at(store, ref, LOCAL, later, keep=True) == later.isoformat()
+    assert asked_at(store, ref, LOCAL, later + timedelta(hours=1), keep=True) == later.isoformat()
+
+
 def test_a_remote_file_is_brought_once(home, site, tmp_path):
     (tmp_path / "served").mkdir()
     write_warc(tmp_path / "served/x.warc.gz", [article("a remote page")])

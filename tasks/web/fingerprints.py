@@ -34,7 +34,7 @@ class Fingerprints:
         except sqlite3.OperationalError:  # busy, or not to be written to
             raise
         except sqlite3.DatabaseError:
-            self._path.unlink()
+            self._path.unlink(missing_ok=True)
             return self._kept(self._path, files)
 
     def _kept(self, cache: Path, files: Sequence[Path]) -> list[str]:
