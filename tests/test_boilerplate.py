@@ -53,11 +53,14 @@ def test_a_short_lone_line_stays_and_a_run_of_short_lines_goes(tmp_path: Path) -
 
 
 def test_chinese_lines_are_counted_by_their_characters(tmp_path: Path) -> None:
-    line = "本网站所有内容均受著作权法保护未经许可不得转载或用于其他商业用途违者必究" * 2
-    pages = [f"第{i}篇文章的内容各不相同。\n{line}" for i in range(5)]
-    assert (
-        stripped(tmp_path, pages, BoilerplateConfig(keep_first=False))[2].text == "第2篇文章的内容各不相同。"
-    )
+    """A notice goes as its translation does, which has three letters for each of its characters."""
+    line = "本网站所有内容均受著作权法保护，未经许可不得转载。"
+    pages = [f"第{i}篇文章的内容各不相同。\n{line}\n阅读更多" for i in range(5)]
+    found = stripped(tmp_path, pages, BoilerplateConfig(keep_first=False))[2]
+    assert found.text == "第2篇文章的内容各不相同。"
+    assert (found.letters_left, found.lines) == (34, 2)
+    lone = [f"第{i}部分\n例如：\n第{i}段" for i in range(5)]
+    assert [page.text for page in stripped(tmp_path, lone, BoilerplateConfig(keep_first=False))] == lone
 
 
 def test_a_line_counts_once_a_page_and_needs_enough_pages(tmp_path: Path) -> None:

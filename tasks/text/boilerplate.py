@@ -5,13 +5,15 @@ learned by heart. A line goes where three things hold: enough pages of its domai
 that stand together are long enough to be a passage (a lone "Example:" is how pages are built, not what they
 repeat), and another page keeps a copy.
 
-Lines are compared with their spaces unified. Counting spills 16 bytes a line to disk; in memory are only the
-lines that repeat, 24 bytes each.
+Of letters and digits an ideograph counts as three, so that a Chinese notice goes as its English translation
+does. Lines are compared with their spaces unified. Counting spills 16 bytes a line to disk; in memory are
+only the lines that repeat, 24 bytes each.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,9 @@ from tasks.text.dedup_units import letters
 
 EXAMPLES = 1000
 """How many of the most repeated lines are shown in full."""
+RICHER = 3
+"""Letters that an ideograph or kana counts as."""
+_IDEOGRAPHS = re.compile("[\u3005-\u3007\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,8 @@ class Stripped:
 
     @property
     def letters_left(self) -> int:
-        """Letters and digits of what is left."""
-        return letters(self.text)
+        """Letters and digits of what is left, ideographs as RICHER."""
+        return letters(self.text) + _richer(self.text)
 
 
 class LineCounter:
@@ -149,8 +154,13 @@ def _count(
     return lines[enough], pages[enough], keepers[enough]
 
 
+def _richer(text: str) -> int:
+    """What a text's ideographs count beside one letter each."""
+    return 0 if text.isascii() else (RICHER - 1) * len(_IDEOGRAPHS.findall(text))
+
+
 def _long_runs(normal: Sequence[str], repeats: Sequence[bool], least: int) -> set[int]:
-    """Numbers of the lines in runs of repeated lines with at least ``least`` letters and digits.
+    """Numbers of the lines in runs of repeated lines with at least ``least`` letters and digits, so weighed.
 
     Blank lines neither break a run nor begin or end one.
     """
@@ -164,7 +174,7 @@ def _long_runs(normal: Sequence[str], repeats: Sequence[bool], least: int) -> se
         elif number < len(normal) and repeats[number]:
             run += [*(blanks if run else ()), number]
             blanks = []
-            letters += sum(map(str.isalnum, line))
+            letters += sum(map(str.isalnum, line)) + _richer(line)
         else:
             if letters >= least:
                 going.update(run)

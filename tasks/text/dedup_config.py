@@ -35,7 +35,8 @@ class BoilerplateConfig(StageConfig):
         60,
         title="Shortest run",
         description="Letters and digits that lines which repeat one after the other must have together to be "
-        "removed, 0 to 100,000: a lone short line ('Example:') stays, a menu or a repeated paragraph goes.",
+        "removed, 0 to 100,000; a Chinese character counts as three. A lone short line ('Example:') stays, a "
+        "menu or a repeated paragraph goes.",
         ge=0,
         le=100_000,
     )
@@ -48,8 +49,8 @@ class BoilerplateConfig(StageConfig):
     min_characters_left: int = Field(
         100,
         title="Shortest remainder",
-        description="Letters and digits that must be left of a page after the removal, 0 to 100,000; a page "
-        "with fewer is rejected.",
+        description="Letters and digits that must be left of a page after the removal, 0 to 100,000; a "
+        "Chinese character counts as three. A page with fewer is rejected.",
         ge=0,
         le=100_000,
     )
