@@ -18,7 +18,7 @@ from tasks.web.buckets import copy_object
 from tasks.web.config import CrawlConfig, IngestConfig
 from tasks.web.crawl import CrawlReport, crawl
 from tasks.web.download import download
-from tasks.web.fetch import RETRY_STATUSES
+from tasks.web.fetch import PASSING, RETRY_STATUSES
 from tasks.web.freshness import is_fresh
 from tasks.web.pydoc_site import HOST, pydoc_crawl, pydoc_servers
 from tasks.web.sources import SourceRef, resolve_all
@@ -56,11 +56,14 @@ def _crawl(run: StageRun, source: SourceRef, config: CrawlConfig, earlier: Path 
     failures = [asdict(failure) for failure in report.failures[:FAILURES_LISTED]]
     (run.path / REPORT).write_text(json.dumps(failures, indent=1, ensure_ascii=False), encoding="utf-8")
     run.log.info("%d pages, %d of them unchanged", report.pages, report.unchanged)
+    if kept := sum(failure.kept for failure in report.failures):
+        run.log.warning("%d pages could not be had now and are kept from the earlier crawl", kept)
     return {
         "documents": report.pages,
         "source": source.name,
         "kind": "crawl",
         "unchanged": report.unchanged,
+        "kept": kept,
         "bytes": report.bytes,
         "ended": report.ended,
         "statuses": dict(sorted(report.statuses.items())),
@@ -82,10 +85,11 @@ def _left(folder: Path) -> list[Path]:
 def _nothing(source: SourceRef, report: CrawlReport) -> ConnectionError | ValueError:
     """Why a crawl has no page at all; of a kind that is tried again where that can help."""
     answers, again = {int(status) for status in report.statuses}, False
-    if report.failures:
-        first = report.failures[0]
+    unanswered = [failure for failure in report.failures if failure.reason != "http_status"]
+    if unanswered:
+        first = unanswered[0]
         why = f"{first.url}: {first.reason}: {first.detail}"
-        again = first.reason in ("network", "timed_out", "no_robots")
+        again = first.reason in PASSING
     elif answers:
         again = answers <= RETRY_STATUSES
         mend = (

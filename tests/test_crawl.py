@@ -462,6 +462,27 @@ def test_a_page_that_is_gone_is_gone(news, tmp_path):
     assert second.statuses == {"304": 2, "404": 1}
 
 
+def test_a_page_that_cannot_be_had_now_is_kept_with_what_lies_behind_it(site, tmp_path, page):
+    def hang_up(request):
+        request.connection.close()
+        raise ConnectionResetError
+
+    site.pages["/"] = links("/a", "/b")
+    site.pages["/a"], site.pages["/b"] = links("/a1"), links("/b1")
+    site.pages["/a1"] = site.pages["/b1"] = site_page()
+    first = run(site, tmp_path / "1")
+    site.pages["/a"], site.pages["/b"] = page("busy", 503), hang_up
+    second = run(site, tmp_path / "2", previous=tmp_path / "1", retries=0)
+    assert second.identity == first.identity
+    assert [(failure.url[-2:], failure.reason, failure.kept) for failure in second.failures] == [
+        ("/a", "http_status", True),
+        ("/b", "network", True),
+    ]
+    assert texts(tmp_path / "2") == texts(tmp_path / "1")
+    site.pages["/a"] = page("gone", 404)
+    assert run(site, tmp_path / "3", previous=tmp_path / "2", retries=0).pages == 4
+
+
 def test_a_crawl_that_was_cut_off_asks_only_for_the_rest(tree, tmp_path):
     class CutError(Exception):
         pass

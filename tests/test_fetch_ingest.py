@@ -297,6 +297,13 @@ def test_an_unchanged_site_changes_nothing_downstream(home, small_site):
     assert latest_fetch(open_store(), resolve(f"crawl:{small_site.url}/", CONFIG)[0]) == third
 
 
+def test_a_page_that_cannot_be_had_now_changes_nothing_downstream(home, small_site, page):
+    first = crawled(small_site, "2025-06-01")
+    small_site.pages["/two"] = page("busy", 503)
+    second = crawled(small_site, "2025-06-02")
+    assert (second.digest, second.stats["kept"], second.stats["failed"]) == (first.digest, 1, 1)
+
+
 def test_a_crawl_that_was_cut_off_goes_on(home, site):
     site.pages["/"] = "".join(f'<a href="/{i}">x</a>' for i in range(40))
     for i in range(40):
@@ -349,6 +356,9 @@ def test_a_crawl_that_got_refusals_alone_is_none_and_is_asked_for_again(home, sm
         crawled(small_site, "now")
     small_site.pages["/"] = good
     assert crawled(small_site, "now").stats["documents"] > 1
+    small_site.pages |= dict.fromkeys(small_site.pages, page("busy", 503))
+    with pytest.raises(ConnectionError, match="got no page: the server answers 503; try later"):
+        crawled(small_site, "later")
 
 
 def test_when_a_source_is_asked_again(home):

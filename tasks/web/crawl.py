@@ -19,7 +19,7 @@ from typing import Literal
 from tasks.web.config import CrawlConfig
 from tasks.web.crawl_index import crawl_identity
 from tasks.web.crawl_store import CrawlStore
-from tasks.web.fetch import Fetcher, FetchError, Response, Want
+from tasks.web.fetch import PASSING, RETRY_STATUSES, Fetcher, FetchError, Response, Want
 from tasks.web.guard import Routes
 from tasks.web.payload import HTML_TYPES, TEXT_TYPES, HttpResponse, PayloadError, parse_content_type
 from tasks.web.records import ReadLimits
@@ -40,11 +40,13 @@ Ended = Literal["complete", "max_pages", "max_bytes", "max_seconds"]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An address that gave no response."""
+    """An address that gave no response, or none that could be used."""
 
     url: str
     reason: str
     detail: str
+    kept: bool = False
+    """Whether the page of the earlier crawl stands in for it."""
 
 
 @dataclass
@@ -183,17 +185,29 @@ class _Crawl:
         if isinstance(outcome, FetchError):
             if outcome.reason == "robots":
                 self.report.skipped["robots"] += 1
-            else:
+            elif outcome.reason not in PASSING or not self._keep(target, outcome.reason, outcome.detail):
                 self.report.failures.append(Failure(target.url, outcome.reason, outcome.detail))
             return
         self.report.statuses[str(outcome.status)] += 1
         self.report.bytes += len(outcome.body)
+        if outcome.status in RETRY_STATUSES and self._keep(target, "http_status", str(outcome.status)):
+            return
         try:
             message = self.store.take(outcome)
         except PayloadError as error:
             self.report.failures.append(Failure(target.url, error.reason, error.detail))
             return
         self._follow(target, message)
+
+    def _keep(self, target: _Target, reason: str, detail: str) -> bool:
+        """Take over the earlier crawl's page where there is one and the server cannot give it now: an hour's
+        trouble is no reason to lose it and what lies behind it."""
+        message = self.store.keep(target.url)
+        if message is None:
+            return False
+        self.report.failures.append(Failure(target.url, reason, detail, kept=True))
+        self._follow(target, message)
+        return True
 
     def _follow(self, target: _Target, message: HttpResponse) -> None:
         """Queue what a page points to."""

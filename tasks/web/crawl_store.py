@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from tasks.web.crawl_index import IndexEntry, link_files, next_name, read_entry, read_index, write_index
-from tasks.web.fetch import Response, decoded
+from tasks.web.fetch import RETRY_STATUSES, Response, decoded
 from tasks.web.frames import open_frame
 from tasks.web.payload import HttpResponse, PayloadError, decoded_body, parse_date, parse_response
 from tasks.web.records import Fault, ReadLimits
@@ -52,6 +52,18 @@ class CrawlStore:
             return {}
         named = {"If-None-Match": entry.etag, "If-Modified-Since": entry.modified}
         return {name: value for name, value in named.items() if value}
+
+    def keep(self, url: str) -> HttpResponse | None:
+        """The page as the earlier crawl has it, taken over into this one; None where it has none."""
+        known = self._known.get(url)
+        if known is None or known.status in RETRY_STATUSES:
+            return None
+        try:
+            message = self._stored(known)
+        except PayloadError:
+            return None
+        self.entries.append(known)
+        return message
 
     def take(self, response: Response) -> HttpResponse:
         """Store a response, as a revisit where its page is the one stored earlier; the page, decoded.

@@ -24,6 +24,8 @@ from tasks.web.records import ReadLimits
 from tasks.web.urls import host_of
 
 RETRY_STATUSES = frozenset({429, 500, 502, 503, 504})
+PASSING = frozenset({"network", "timed_out", "no_robots"})
+"""Reasons of failures that may be gone next time."""
 TOO_MANY_REQUESTS = 429
 SLOWEST_S = 10.0
 """Delay between requests to a host up to which 429 slows us down."""
