@@ -385,6 +385,16 @@ def test_what_is_hidden_in_a_folder_is_no_source(tmp_path):
     assert [ref.name for ref in resolve(str(tmp_path), CONFIG)] == ["rows.jsonl"]
 
 
+def test_a_folder_without_sources_among_those_that_a_glob_matches_is_passed_over(tmp_path):
+    for name in ("pictures/a.png", "rows/a.jsonl"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text('{"text": "one"}')
+    assert [ref.name for ref in resolve(f"{tmp_path}/*", CONFIG)] == ["a.jsonl"]
+    for source in (f"{tmp_path}/pic*", str(tmp_path / "pictures")):
+        with pytest.raises(SourceError, match=r"(none|no file) of a kind that can be read"):
+            resolve(source, CONFIG)
+
+
 def test_a_link_to_what_is_not_there_is_named(tmp_path):
     (tmp_path / "a.html").write_text(PAGE)
     (tmp_path / "b.html").symlink_to(tmp_path / "nowhere")

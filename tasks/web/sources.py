@@ -102,12 +102,12 @@ def _local(source: str, config: IngestConfig, fingerprints: Fingerprints) -> lis
         paths = sorted(Path(found) for found in glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute)
         if not paths:
             raise SourceError(f"the glob {source!r} matches no file (looked from {Path.cwd()})")
-        files = [found for found in paths if found.is_dir() or file_kind(found)]
-        if not files:
+        refs = [ref for found in paths for ref in _matched(found, source, config, fingerprints)]
+        if not refs:
             raise SourceError(
                 f"{source!r} matches {len(paths)} files, none of a kind that can be read: {_KINDS}"
             )
-        return [ref for found in files for ref in _path(found, source, config, fingerprints)]
+        return refs
     if not path.exists():
         raise SourceError(f"there is no file or folder {source!r} (looked from {Path.cwd()})")
     return _path(path, source, config, fingerprints)
@@ -116,9 +116,18 @@ def _local(source: str, config: IngestConfig, fingerprints: Fingerprints) -> lis
 _KINDS = ".warc, .wet, .jsonl (each also .gz and .zst), .parquet, .html"
 
 
-def _path(path: Path, source: str, config: IngestConfig, fingerprints: Fingerprints) -> list[SourceRef]:
+def _matched(path: Path, source: str, config: IngestConfig, fingerprints: Fingerprints) -> list[SourceRef]:
+    """As :func:`_path`, of what a glob matches: what is of no kind to be read there is passed over."""
     if path.is_dir():
         return _folder(path, source, config, fingerprints)
+    return _path(path, source, config, fingerprints) if file_kind(path) else []
+
+
+def _path(path: Path, source: str, config: IngestConfig, fingerprints: Fingerprints) -> list[SourceRef]:
+    if path.is_dir():
+        if refs := _folder(path, source, config, fingerprints):
+            return refs
+        raise SourceError(f"the folder {source!r} holds no file of a kind that can be read: {_KINDS}")
     if not path.exists():
         raise SourceError(
             f"{path} is a link to what is not there, named in {source!r}; bring it, or remove it"
@@ -147,8 +156,6 @@ def _folder(folder: Path, source: str, config: IngestConfig, fingerprints: Finge
     if pages:
         others = set(with_pages).difference(pages)
         refs.append(_ref(folder, "html", fingerprints.of_folder(folder, pages, others)))
-    if not refs:
-        raise SourceError(f"the folder {source!r} holds no file of a kind that can be read: {_KINDS}")
     return refs
 
 
