@@ -230,6 +230,28 @@ def test_metadata_from_what_the_reader_sees() -> None:
     assert chinese.date == "2021-03-04"
 
 
+@pytest.mark.parametrize(
+    ("seen", "author"),
+    [
+        ('<span class="author">作者：张三</span>', "张三"),
+        ('<a rel="author" href="/u/1">欧阳修文</a>', "欧阳修文"),
+        ('<p itemprop="author"><b itemprop="name">김철수</b></p>', "김철수"),
+        ('<span class="author">关注</span>', ""),
+        ('<span class="author-box">管理员 发表于</span>', ""),
+    ],
+)
+def test_authors_have_names_without_capitals_and_spaces_too(seen: str, author: str) -> None:
+    assert extract(page(f"{seen}<p>{CHINESE}</p>").encode()).author == author
+
+
+def test_a_date_is_a_day_that_there_is() -> None:
+    def date(seen: str) -> str:
+        return extract(page(f"{seen}<p>{CHINESE}</p>").encode()).date
+
+    assert date('<span id="pubtime_baidu">2024-03-05 10:30</span>') == "2024-03-05"
+    assert date('<span class="date">2024年2月31日</span>') == ""
+
+
 def test_broken_linked_data_is_ignored() -> None:
     for broken in (
         "{",

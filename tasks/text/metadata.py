@@ -6,6 +6,7 @@ at the same small cost. Order of trust: JSON-LD, Open Graph and meta elements, t
 
 from __future__ import annotations
 
+import datetime
 import html as entities
 import re
 from collections.abc import Iterator
@@ -72,15 +73,20 @@ _NAMED_DATE = re.compile(
     re.IGNORECASE,
 )
 _DATED = re.compile(
-    r"<[a-z]+\b[^>]{0,300}?(?:class|id|itemprop|datetime)\s*=\s*[\"'][^\"'>]{0,200}?(?:date|publish|posted)[^>]*>(.{1,200})",
+    r"<[a-z]+\b[^>]{0,300}?(?:class|id|itemprop|datetime)\s*=\s*[\"'][^\"'>]{0,200}?(?:date|pub(?:lish|time)|posted)[^>]*>(.{1,200})",
     re.IGNORECASE | re.DOTALL,
 )
 _BYLINE = re.compile(
     # Atomic: wherever in the tag the word is, what follows is the same, and is looked through once.
     r"(?><[a-z]+\b[^>]{0,300}?(?:rel|itemprop|class)\s*=\s*[\"'][^\"'>]{0,200}?(?:author|byline)[^>]*>)"
-    r"(?:\s*<[^>]*>){0,4}\s*(?:(?:written |posted )?by:?\s+)?(?:\s*<[^>]*>){0,3}\s*([^<>\d|@]{3,60})<",
+    r"(?:\s*<[^>]*>){0,4}\s*(?:(?:written |posted )?by:?\s+)?(?:\s*<[^>]*>){0,3}\s*([^<>\d|@]{2,60})<",
     re.IGNORECASE,
 )
+_UNSPACED_NAME = re.compile(
+    r"(?:((?:本文)?作者|撰文|文|记者|記者|執筆者?|著者)\s*[:：/／]\s*)?([\u3041-\u30fe\u3400-\u9fff\uac00-\ud7a3·・]{2,15})"
+)
+"""A name in a script without capitals or spaces, and what it may be announced by."""
+_OF_AUTHORS = re.compile(r"\b(?:rel|itemprop)\s*=\s*[\"']?author\b", re.IGNORECASE)
 HEAD_BYTES = 400_000
 NEAR_TOP = 50_000
 """Bytes in which a page's outer elements begin."""
@@ -169,6 +175,10 @@ def _author(markup: Markup, metas: dict[str, str], linked: list[dict[str, Any]])
         name = _clean(found[1])
         if 2 <= len(name.split()) <= 5 and name[0].isupper():
             return name
+        # What a class calls an author may as well be a button; an announced name, or a link to one, is none.
+        unspaced = _UNSPACED_NAME.fullmatch(name)
+        if unspaced and (unspaced[1] or _OF_AUTHORS.search(found[0].partition(">")[0])):
+            return unspaced[2]
     return ""
 
 
@@ -219,7 +229,10 @@ def _date(markup: Markup, metas: dict[str, str], linked: list[dict[str, Any]], u
     if seen and (day := _day(seen[1])):
         return day
     dated = _elements_named(
-        markup, (b"date", b"publish", b"posted"), (b"class", b"id", b"itemprop", b"datetime"), _DATED
+        markup,
+        (b"date", b"publish", b"posted", b"pubtime"),
+        (b"class", b"id", b"itemprop", b"datetime"),
+        _DATED,
     )
     return next((day for found in dated if (day := _day(_TAG.sub(" ", found[1])))), "")
 
@@ -232,7 +245,10 @@ def _day(text: str) -> str:
         year, month, day = found[4], _MONTHS.index(found[2].lower()) + 1, int(found[3] or found[1])
     else:
         return ""
-    return f"{year}-{month:02d}-{day:02d}" if 1 <= month <= 12 and 1 <= day <= 31 else ""
+    try:
+        return datetime.date(int(year), month, day).isoformat()
+    except ValueError:
+        return ""
 
 
 def _language(source: bytes, metas: dict[str, str]) -> str:
