@@ -38,9 +38,9 @@ class Fingerprints:
             return self._kept(self._path, files)
 
     def _kept(self, cache: Path, files: Sequence[Path]) -> list[str]:
-        """Digests from the cache; those that it does not have are written down some at a time, as each
-        writing takes the disk as long as hashing a hundred pages."""
+        """Digests from the cache; those that it does not have are written down some at a time."""
         with closing(sqlite3.connect(cache, timeout=30)) as database:
+            database.execute("PRAGMA synchronous = OFF")  # what a power failure damages is begun anew
             with database:
                 database.execute(_TABLE)
             digests: list[str] = []
