@@ -608,6 +608,15 @@ def test_scripts_that_speak_of_comments_and_comments_of_scripts_hide_no_links():
     assert find_links(page, "http://h/").pages == ("http://h/1", "http://h/2", "http://h/3")
 
 
+@pytest.mark.parametrize(
+    "content", ['"0;url=/main.htm"', "\"5; URL='/main.htm'\"", "'0; url=/main.htm'", "0;url=/main.htm"]
+)
+def test_a_page_that_is_nothing_but_the_way_to_another_leads_there(content):
+    page = f'<meta name="x" content="1;url=/no"><META HTTP-EQUIV="Refresh" CONTENT={content}>'
+    assert find_links(page.encode(), "http://h/").pages == ("http://h/main.htm",)
+    assert find_links(b'<meta http-equiv=refresh content="300">', "http://h/").pages == ()
+
+
 def test_links_are_in_the_charset_that_the_page_itself_states():
     page = '<meta http-equiv="Content-Type" content="text/html; charset=gb2312"><a href="/新闻/">x</a>'
     assert find_links(page.encode("gbk"), "http://h/").pages == ("http://h/%E6%96%B0%E9%97%BB/",)

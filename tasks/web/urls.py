@@ -15,13 +15,16 @@ MAX_SEGMENT_REPEATS = 3
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
-_TAG = re.compile(rb"<(a|area|base|link|iframe|frame)\s([^<>]*)>", re.IGNORECASE)
+_TAG = re.compile(rb"<(a|area|base|link|iframe|frame|meta)\s([^<>]*)>", re.IGNORECASE)
 _HIDDEN = re.compile(rb"<!--|<script")
 _END_OF_HIDDEN = {b"<!--": b"-->", b"<script": b"</script"}
 _META_CHARSET = re.compile(rb"<meta\s[^<>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
 _META_BYTES = 4096
 _ATTRIBUTE = re.compile(
     rb"""(?:^|[\s"'])(href|src|rel|type)\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+)""", re.IGNORECASE
+)
+_REFRESH = re.compile(
+    rb"\bcontent\s*=\s*[\"']?\s*[\d.]+\s*[;,]\s*url\s*=\s*([^\"'\s>]{1,2048}|'[^']{1,2048}')", re.IGNORECASE
 )
 _FEED_TYPES = ("application/rss+xml", "application/atom+xml")
 
@@ -155,6 +158,9 @@ def find_links(content: bytes, url: str, charset: str = "") -> Links:
     met: set[tuple[bytes, bytes]] = set()
     for tag, attributes in _tags(content):
         found = {name.lower(): value for name, value in _ATTRIBUTE.findall(attributes)}
+        if tag == b"meta":  # the front page of many a site is nothing but the way to another
+            refresh = _REFRESH.search(attributes) if b"refresh" in attributes.lower() else None
+            found = {b"href": refresh[1]} if refresh else {}
         address = found.get(b"href") or found.get(b"src", b"")
         plain = tag == b"a" and len(found) == 1
         key = (address.strip(b"\"'").partition(b"#")[0], b"" if plain else attributes)
