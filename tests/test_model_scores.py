@@ -89,6 +89,18 @@ def test_a_document_may_have_line_ends_of_every_kind_in_it(tmp_path: Path) -> No
     assert list(read_texts(tmp_path)) == [text] * 2
 
 
+@pytest.mark.parametrize("charset", ["gb18030", "big5", "utf-8-sig", "utf-16"])
+def test_chinese_texts_are_read_in_their_charset(tmp_path: Path, charset: str) -> None:
+    text = "本定理由引理得出，因而在此不再重述，有心的人可以自己推得。" * 3
+    (tmp_path / "a.txt").write_bytes(text.encode(charset))
+    line = json.dumps({"text": text}, ensure_ascii=False)
+    (tmp_path / "b.jsonl").write_bytes(f"{line}\r\n\r\n{line}\n\n".encode(charset))
+    assert list(read_texts(tmp_path)) == [text] * 3
+    (tmp_path / "c.txt").write_bytes(bytes(range(256)) * 400)
+    with pytest.raises(ModelError, match=r"c\.txt is no text: .*control characters"):
+        list(read_texts(tmp_path))
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from tasks.text.charset import decode
 from tasks.text.dedup_units import units
+from tasks.text.extract_errors import ExtractionError
 from tasks.text.given_files import unpacked
 from tasks.text.model_errors import ModelError
 from tasks.text.model_scores import BITS, LinearModel, features
@@ -81,21 +83,29 @@ def train(good: Sequence[str], bad: Sequence[str], bits: int = BITS) -> Trained:
 def read_texts(folder: Path) -> Iterator[str]:
     """Every document under a folder (or of one file), by file name: .txt one each, .jsonl a "text" a line.
 
-    Raises ModelError naming a line that is no such object, GivenFileError naming a .gz file that is broken.
+    In any charset: read in a wrong one, a Chinese text would be learned as noise. Raises ModelError naming
+    a file that is no text or a line that is no such object, GivenFileError naming a .gz file that is broken.
     """
     files = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else [folder]
     for file in files:
         kind = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
-        text = unpacked(file).decode("utf-8", "replace")
+        if kind not in {".txt", ".jsonl"}:
+            continue
+        try:
+            text, _ = decode(unpacked(file))
+        except ExtractionError as error:
+            raise ModelError(f"{file} is no text: {error.detail}") from error
         if kind == ".jsonl":
             # Not splitlines: within a document may be other characters that Unicode takes for a line's end.
-            yield from _of_lines(file, text.removesuffix("\n").split("\n"))
-        elif kind == ".txt":
+            yield from _of_lines(file, text.split("\n"))
+        else:
             yield text
 
 
 def _of_lines(file: Path, lines: Iterable[str]) -> Iterator[str]:
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
             found: Any = json.loads(line)["text"]
         except (ValueError, KeyError, TypeError):
