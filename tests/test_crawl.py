@@ -462,6 +462,32 @@ def test_a_page_that_is_gone_is_gone(news, tmp_path):
     assert second.statuses == {"304": 2, "404": 1}
 
 
+def test_what_a_crawl_that_was_cut_off_was_refused_is_asked_for_again(site, tmp_path, page):
+    site.pages["/"] = links("/a", "/b")
+    site.pages["/a"], site.pages["/b"] = page("busy", 503), site_page()
+    run(site, tmp_path / "cut", retries=0, sitemaps=False)
+    site.pages["/a"] = site_page()
+    site.requests.clear()
+    (tmp_path / "again").mkdir()
+    left = [tmp_path / "cut/crawl-00000.warc.gz"]
+    report = crawl([site.url + "/"], settings(retries=0), tmp_path / "again", left=left)
+    assert (report.statuses, site.asked) == ({"200": 3}, ["/a"])
+
+
+def test_of_what_was_stored_without_its_body_the_whole_is_asked_for(site, tmp_path, page, monkeypatch):
+    def answer(request):
+        if request.headers.get("If-None-Match") == '"1"':
+            return page("", 304)
+        return page("<urlset><url><loc>/a</loc></url></urlset>", 200, {"ETag": '"1"', "Content-Type": "x/y"})
+
+    site.pages["/"], site.pages["/map.xml"], site.pages["/a"] = site_page(), answer, site_page()
+    site.pages["/robots.txt"] = page("Sitemap: /map.xml")
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.web.crawl._anything", lambda *_: False)
+        assert run(site, tmp_path / "1").pages == 2
+    assert run(site, tmp_path / "2", previous=tmp_path / "1").pages == 3
+
+
 def test_a_page_that_cannot_be_had_now_is_kept_with_what_lies_behind_it(site, tmp_path, page):
     def hang_up(request):
         request.connection.close()

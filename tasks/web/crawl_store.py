@@ -19,6 +19,7 @@ from tasks.web.warc import WarcRecord, read_record, read_warc
 from tasks.web.warc_write import NOT_MODIFIED, SAME_PAYLOAD, WarcWriter, format_date, sha1_digest
 
 SOFTWARE = "modelmill"
+NOTHING = hashlib.sha256(b"").hexdigest()
 
 
 class CrawlStore:
@@ -37,18 +38,20 @@ class CrawlStore:
         )
 
     def left(self, url: str) -> Response | None:
-        """The response that an attempt of this same crawl stored before it was cut off."""
+        """The response that an attempt of this same crawl stored before it was cut off, if one worth having:
+        a server that was busy then is asked again."""
         if url not in self._left:
             return None
         path, offset = self._left[url]
         with path.open("rb") as file:
             found = read_record(open_frame(file, "gzip", offset), self._limits)
-        return _as_sent(found) if isinstance(found, WarcRecord) else None
+        sent = _as_sent(found) if isinstance(found, WarcRecord) else None
+        return None if sent is None or sent.status in RETRY_STATUSES else sent
 
     def conditions(self, url: str) -> dict[str, str]:
-        """Headers that ask for the page only if it is not the one stored."""
+        """Headers that ask for the page only if it is not the one stored; none where nothing of it was."""
         entry = self._known.get(url)
-        if entry is None:
+        if entry is None or entry.payload == NOTHING:
             return {}
         named = {"If-None-Match": entry.etag, "If-Modified-Since": entry.modified}
         return {name: value for name, value in named.items() if value}
