@@ -66,11 +66,11 @@ _NUMBER = re.compile(r"\d[\d ()./\u2010-\u2013-]{5,30}[\dXx](?![A-Za-z0-9_%]|[.,
 _BEGINS, _DIGITS = r"(?<![\d.\u2010-\u2013-])", r"\d+(?:[.\u2010-\u2013-]\d+)*[Xx]?"
 _SIDE_BY_SIDE = (
     re.compile(r"[^/ ](?:[^/]*[^/ ])?"),
-    re.compile(rf"(?:\(\+?\d{{1,4}}\) ?|{_BEGINS})\+?{_DIGITS}"),
+    re.compile(rf"{_BEGINS}\d{{4}}(?: \d{{4}}){{3}}(?!\d)|(?:\(\+?\d{{1,4}}\) ?|{_BEGINS})\+?{_DIGITS}"),
     re.compile(rf"{_BEGINS}\+?{_DIGITS}"),
 )
 """What several numbers on a line are cut into, until one is known: what strokes part; what blanks part, but
-not from an area code in brackets; what blanks and brackets part."""
+not a card's four groups, nor an area code in brackets from its number; what blanks and brackets part."""
 FEWEST = 9
 """Characters of a number that is somebody's."""
 _PRIVATE_KEY = re.compile(
