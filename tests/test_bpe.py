@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -156,6 +157,20 @@ def test_too_little_text_and_impossible_sizes_are_refused() -> None:
     for size in (256, 65_536):
         with pytest.raises(TokenizerError, match="257 to 65,535"):
             bpe.train(TEXTS, size)
+
+
+def test_an_endless_word_costs_no_time_with_the_square_of_its_length() -> None:
+    """Over a minute before; Chinese without punctuation has such words."""
+    rng = np.random.default_rng(0)
+    endless = "".join(map(chr, rng.integers(0x4E00, 0x4E00 + 500, 100_000)))
+    start = time.process_time()
+    cut = bpe.train([endless], 1500)
+    assert time.process_time() - start < 15
+    pieces = [endless[at : at + bpe.LONGEST_WORD] for at in range(0, len(endless), bpe.LONGEST_WORD)]
+    assert bpe.digest(cut) == bpe.digest(bpe.train(pieces, 1500))
+    mixed = f"词 {'a' * 299} {'1' * 300}{'=' * 301}\n{'好' * 700}，"
+    assert "".join(bpe.pieces(mixed)) == mixed
+    assert max(map(len, bpe.RUNS.findall(" ".join(bpe.pieces(mixed))))) == bpe.LONGEST_WORD
 
 
 def test_what_is_no_usable_tokenizer_is_refused_by_name(tmp_path: Path, tokenizer: Tokenizer) -> None:
