@@ -28,7 +28,7 @@ PASSING = frozenset({"network", "timed_out", "no_robots"})
 """Reasons of failures that may be gone next time."""
 TOO_MANY_REQUESTS = 429
 SLOWEST_S = 10.0
-"""Delay between requests to a host up to which 429 slows us down."""
+"""Seconds between requests to a host up to which its answers slow us down."""
 LONGEST_WAIT_S = 60.0
 CONNECT_S = 10.0
 HOP_HEADERS = frozenset({"transfer-encoding", "connection", "keep-alive"})
@@ -145,15 +145,16 @@ class HostGate:
     def heed(self, host: str, status: int, asked: float | None) -> None:
         """Take up what a host's answer says of our pace, which it says to us and not of one page.
 
-        No request begins for as long as it ``asked`` us to wait; 429 doubles the delay between them, which
-        other answers let shrink again.
+        No request begins for as long as it ``asked`` us to wait, up to ``SLOWEST_S``: longer waits are the
+        page's own, as it may be busy alone. 429 doubles the delay between requests; others let it shrink.
         """
         slower = self._slower.get(host, 0.0) * 0.9
         if status == TOO_MANY_REQUESTS:
             slower = min(max(2 * self._delay(host), 0.25), SLOWEST_S)
         self._slower[host] = slower
         if asked and status in RETRY_STATUSES:
-            self._next_start[host] = max(self._next_start.get(host, 0.0), time.monotonic() + asked)
+            end = time.monotonic() + min(asked, SLOWEST_S)
+            self._next_start[host] = max(self._next_start.get(host, 0.0), end)
 
     def _delay(self, host: str) -> float:
         return max(self._config.host_delay_seconds, self.delays.get(host, 0.0), self._slower.get(host, 0.0))
