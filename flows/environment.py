@@ -66,6 +66,8 @@ def prepare() -> Path:
 def make_home(*folders: str) -> Path:
     """The home folder with these folders in it, made where they are not there; raises HomeError."""
     root = home()
+    if "?" in str(root):
+        raise HomeError(f"The path {root} has a ?, which ends the address of a database: choose another one.")
     try:
         for folder in folders:
             (root / folder).mkdir(parents=True, exist_ok=True)

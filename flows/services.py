@@ -19,6 +19,7 @@ from flows.stack_options import POOL, StackOptions
 from flows.stack_processes import MARK, Service
 from flows.stack_state import folder
 from storage.home import home
+from storage.mlflow_database import SQLITE
 from storage.mlflow_server import DATABASE
 
 WORKER = "modelmill"
@@ -98,7 +99,11 @@ def _backend() -> str:
     """MLflow's database: what the user said, or sqlite in the home."""
     tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
     given = os.environ.get("MLFLOW_BACKEND_STORE_URI") or (tracking if "://" in tracking else "")
-    return given if given and not given.startswith("http") else f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}"
+    if given.startswith(
+        SQLITE
+    ):  # a path may be meant from where the stack starts, and the server does elsewhere
+        return f"{SQLITE}{Path(given.removeprefix(SQLITE)).resolve()}"
+    return given if given and not given.startswith("http") else f"{SQLITE}{home() / 'mlflow' / 'mlflow.db'}"
 
 
 def _artifacts() -> str:

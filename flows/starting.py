@@ -17,7 +17,7 @@ from storage.artifacts import Artifact, Recipe
 from storage.errors import ArtifactMissingError
 from storage.home import tracking_uri, without_password
 from storage.mlflow_outage import why_away
-from storage.registry import RegistryError
+from storage.registry import RegistryError, check_address
 from storage.store import Draft, open_store
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.errors import TrainingError
@@ -45,7 +45,11 @@ def starting(scope: str, config: Learning) -> Artifact | None:
 
 
 def warn_of_mlflow() -> None:
-    """Say before hours of work that MLflow is away: none of it is lost, but it cannot be registered."""
+    """Say before hours of work that MLflow is away: none of it is lost, but it cannot be registered.
+
+    Raises RegistryError where its address is none at which models are kept.
+    """
+    check_address(tracking_uri())
     if why := why_away(tracking_uri()):
         stage_log("register").warning(
             "MLflow at %s does not answer: %s. The work goes on, and a training's metrics are sent once it "

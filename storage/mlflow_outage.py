@@ -45,7 +45,7 @@ def answering(uri: str) -> Iterator[None]:
         if not any(map(_is_outage, causes)):
             raise
         raise MlflowUnreachableError(
-            f"MLflow at {without_password(uri)} does not answer: {_plain(causes[-1])}. Start it again "
+            f"MLflow at {without_password(uri)} does not answer: {first_line(causes[-1])}. Start it again "
             f"(`modelmill status` tells how this machine's is) and run again: what is finished is kept."
         ) from error
 
@@ -69,7 +69,7 @@ def why_away(uri: str, timeout_s: float = 5.0) -> str:
         with socket.create_connection((host, port), timeout_s):
             return ""
     except OSError as error:
-        return _plain(error)
+        return first_line(error)
 
 
 def _is_outage(error: BaseException) -> bool:
@@ -83,7 +83,7 @@ def _is_outage(error: BaseException) -> bool:
     return getattr(getattr(error, "response", None), "status_code", None) in BUSY_STATUSES
 
 
-def _plain(error: BaseException) -> str:
-    """The first line of a cause."""
+def first_line(error: BaseException) -> str:
+    """What an error says first, without a password."""
     lines = without_password(str(error)).strip().splitlines()
     return (lines[0] if lines else type(error).__name__).rstrip(".")

@@ -15,7 +15,7 @@ import os
 import uuid
 from collections.abc import Sequence
 
-from storage.mlflow_database import make_database
+from storage.mlflow_database import follow_files, make_database
 
 BACKEND, ARTIFACTS, ROOT = (
     "_MLFLOW_SERVER_FILE_STORE",
@@ -74,6 +74,7 @@ def serve(host: str, port: int, backend: str) -> None:
 
     check_names()
     make_database(backend)
+    follow_files(backend)
     from mlflow.server.handlers import initialize_backend_stores
 
     initialize_backend_stores(backend, backend, os.environ[ROOT])

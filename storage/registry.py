@@ -18,8 +18,8 @@ from storage.errors import StorageError
 from storage.home import tracking_uri, without_password
 from storage.locks import exclusive
 from storage.manifests import write_synced
-from storage.mlflow_database import SQLITE, make_database
-from storage.mlflow_outage import answering
+from storage.mlflow_database import FILES, SQLITE, follow_files, make_database
+from storage.mlflow_outage import answering, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,6 +28,8 @@ CHAMPION, CANDIDATE = "champion", "candidate"
 TAG = "modelmill."
 NAMED = 10
 """Versions or models that an error names, the latest versions first."""
+KEEPING_MODELS = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+"""How the usual addresses of servers and databases begin."""
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's codes for a model, version, alias or run that is not there."""
 QUIET = {
@@ -47,6 +49,7 @@ def connect(uri: str = "") -> MlflowClient:
     """A client for ``uri``, or for ``MLFLOW_TRACKING_URI``, or for the database in the home folder.
 
     Raises MlflowUnreachableError where a database does not answer; of a server it is noticed later.
+    RegistryError where MLflow can keep no models at such an address, or not in this database.
     """
     uri = uri or tracking_uri()
     for setting, value in QUIET.items():
@@ -55,9 +58,25 @@ def connect(uri: str = "") -> MlflowClient:
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    make_database(uri)
-    with answering(uri):
-        return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    try:
+        with answering(uri):
+            make_database(uri)
+            follow_files(uri)
+            return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    except StorageError:
+        raise
+    except Exception as error:  # whatever the libraries behind an address raise, it does not lead to models
+        raise RegistryError(
+            f"MLFLOW_TRACKING_URI: no models can be kept at {without_password(uri)}, or read from there "
+            f"({first_line(error)}). Give a server's address, http://host:5000, or a "
+            "database's, such as sqlite:////folder/mlflow.db"
+        ) from error
+
+
+def check_address(uri: str) -> None:
+    """Raise RegistryError where ``uri`` is none that MLflow keeps models at; nothing is asked of a server."""
+    if uri.partition(":")[0].partition("+")[0] not in KEEPING_MODELS:
+        connect(uri)  # which knows MLflow's other kinds, and takes a second to import
 
 
 @contextmanager
@@ -94,7 +113,7 @@ def artifact_root(uri: str) -> str | None:
     """
     if not uri.startswith(SQLITE):
         return None
-    return (Path(uri.removeprefix(SQLITE)).resolve().parent / "artifacts").as_uri()
+    return (Path(uri.removeprefix(SQLITE)).resolve().parent / FILES).as_uri()
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:

@@ -9,8 +9,10 @@ from flows.cli import app
 from flows.environment import HomeError
 from flows.failures import explain_failure
 from flows.stack_errors import StackError
+from flows.starting import warn_of_mlflow
 from storage.errors import StoreUnusableError
 from storage.mlflow_outage import MlflowUnreachableError, answering
+from storage.registry import RegistryError, connect
 from storage.running import under_way
 from storage.store import open_store
 
@@ -42,6 +44,45 @@ def test_a_server_elsewhere_is_not_passed_over_for_its_port(
     monkeypatch.setenv(variable, address)
     with pytest.raises(StackError, match=f"{variable} is {address}, where nothing answers"):
         CliRunner().invoke(app, ["up", "--host", "no.such.host.invalid"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--cron", "R 3 * * *"], "is no cron line"),
+        (["--webhook", "chat.example/hook"], "is no address"),
+        (["--prefect-port", "5000"], "Port 5000 is asked for twice"),
+    ],
+)
+def test_what_no_stack_can_do_is_refused_before_it_starts(
+    options: list[str], complaint: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(StackError, match=complaint):
+        CliRunner().invoke(app, ["up", "--host", "no.such.host.invalid", *options], catch_exceptions=False)
+
+
+def test_a_home_whose_path_no_database_can_have_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELMILL_HOME", str(tmp_path / "what?"))
+    with pytest.raises(HomeError, match="choose another"):
+        CliRunner().invoke(app, ["gc"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    "uri", ["./mlruns", "localhost:5000", "127.0.0.1:5000", "nothing://host", "http://["]
+)
+def test_an_address_at_which_mlflow_keeps_no_models_is_refused_with_one_that_is(
+    uri: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(RegistryError, match=r"MLFLOW_TRACKING_URI: no models .* http://host:5000"):
+        connect()
+    if not uri.startswith("http"):
+        with pytest.raises(RegistryError, match=r"MLFLOW_TRACKING_URI: no models"):
+            warn_of_mlflow()
 
 
 def test_a_database_of_mlflow_that_refuses_is_an_mlflow_that_does_not_answer() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage.mlflow_database import make_database
-from storage.registry import connect, experiment_id
+from storage.registry import chosen, connect, experiment_id
 
 mlflow = pytest.importorskip("mlflow")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own, of sqlalchemy
@@ -40,3 +40,42 @@ def test_what_is_there_stays_and_servers_are_not_touched(tmp_path: Path) -> None
     make_database("http://127.0.0.1:9/")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.db"]
     assert database.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("server", [False, True])
+def test_moved_with_its_files_it_names_them_where_they_are(tmp_path: Path, server: bool) -> None:
+    before, after = tmp_path / "家 1%", tmp_path / "elsewhere"
+    before.mkdir()
+    client = connect(f"sqlite:///{before}/mlflow.db")
+    files = (before / "artifacts").as_uri()
+    # A server gives each experiment a folder of its own.
+    experiment = client.create_experiment("modelmill", artifact_location=files + "/1" * server)
+    run = client.create_run(experiment).info.run_id
+    client.log_text(run, "kept", "note.txt")
+    model = client.create_logged_model(experiment, name="model", source_run_id=run)
+    client.log_model_artifact(model.model_id, str(before / "mlflow.db"))
+    client.create_registered_model("mini")
+    with chosen(client):
+        client.create_model_version("mini", model.model_uri, run, model_id=model.model_id)
+    client._tracking_client.store.engine.dispose()
+    before.rename(after)
+
+    client = connect(f"sqlite:///{after}/mlflow.db")
+    here = (after / "artifacts").as_uri()
+    assert client.get_experiment(experiment).artifact_location == here + "/1" * server
+    assert Path(client.download_artifacts(run, "note.txt")).read_text(encoding="utf-8") == "kept"
+    with chosen(client):
+        found = Path(mlflow.artifacts.download_artifacts("models:/mini/1"))
+    assert [file.name for file in found.iterdir()] == ["mlflow.db"]
+    client.log_text(client.create_run(experiment).info.run_id, "new", "note.txt")
+    assert not before.exists()
+
+
+def test_files_that_a_database_keeps_elsewhere_stay_there(tmp_path: Path) -> None:
+    (tmp_path / "home" / "artifacts").mkdir(parents=True)
+    elsewhere = (tmp_path / "disk" / "artifacts").as_uri()
+    client = connect(f"sqlite:///{tmp_path}/home/mlflow.db")
+    experiment = client.create_experiment("modelmill", artifact_location=elsewhere)
+    client.log_text(client.create_run(experiment).info.run_id, "kept", "note.txt")
+    client = connect(f"sqlite:///{tmp_path}/home/mlflow.db")
+    assert client.get_experiment(experiment).artifact_location == elsewhere

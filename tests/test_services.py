@@ -29,3 +29,15 @@ def test_links_to_runs_go_to_prefects_present_pages_as_browsers_reach_them(home:
     assert {s.environment["PREFECT_UI_URL"] for s in started} == {"http://mill.example:4200/v2"}
     elsewhere = services(StackOptions(external_prefect="https://prefect.example/api"), "a mark")
     assert not any("PREFECT_UI_URL" in service.environment for service in elsewhere)
+
+
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "MLFLOW_BACKEND_STORE_URI"])
+def test_a_databases_path_is_meant_from_where_the_stack_starts(
+    variable: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, "sqlite:///.modelmill/mlflow/mlflow.db")
+    [mlflow] = [service for service in services(StackOptions(), "a mark") if service.name == "mlflow"]
+    found = mlflow.environment["MLFLOW_BACKEND_STORE_URI"]
+    assert found == f"sqlite:///{tmp_path}/.modelmill/mlflow/mlflow.db"

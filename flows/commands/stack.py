@@ -51,10 +51,11 @@ def up_command(console: Console, options: StackOptions) -> None:
 
 
 def _check(options: StackOptions) -> None:
-    """Refuse at once what would only fail in a log: a schedule or a configuration that is none."""
+    """Refuse at once what would only fail in a log: a schedule, address or configuration that is none."""
     from croniter import croniter  # type: ignore[import-untyped]
 
-    if options.cron and not croniter.is_valid(options.cron):
+    # Prefect takes neither of croniter's random times.
+    if options.cron and ({"r", "h"} & {*options.cron.lower().split()} or not croniter.is_valid(options.cron)):
         raise StackError(
             f"--cron {options.cron!r} is no cron line: five fields, such as '0 3 * * *' for three."
         )
@@ -62,6 +63,11 @@ def _check(options: StackOptions) -> None:
         near = get_close_matches(options.time_zone, available_timezones(), n=1)
         hint = f"; did you mean {near[0]}?" if near else ", such as Europe/Berlin."
         raise StackError(f"--time-zone {options.time_zone!r} is not known{hint}")
+    if options.webhook and not options.webhook.startswith(("http://", "https://")):
+        raise StackError(f"--webhook {options.webhook!r} is no address: it begins with https:// or http://.")
+    own = not (options.external_prefect or options.external_mlflow)
+    if own and options.prefect_port == options.mlflow_port:
+        raise StackError(f"Port {options.mlflow_port} is asked for twice: choose another with --mlflow-port.")
     if options.deployments == StackOptions().deployments:
         from flows.loading import load_config
 
