@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ class LocalStore:
         yield from sorted((a for a in found if a is not None), key=lambda a: (a.created, a.kind, a.key))
 
     def _manifests(self, kind: str | None = None) -> Iterator[Path]:
-        paths = self.root.glob(f"{kind or '*'}/*/{MANIFEST}")
+        paths = self.root.glob(f"{escape(kind) if kind else '*'}/*/{MANIFEST}")
         return (path for path in paths if path.parent.suffix == "")
 
     def verify(self, artifact: Artifact) -> list[Damage]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow.parquet as pq
 
 from storage.home import without_password
+from storage.mlflow_outage import answering
 from storage.registry import MISSING, TAG, RegistryError, chosen, experiment_id
 
 if TYPE_CHECKING:
@@ -252,13 +253,19 @@ def registered_version(client: MlflowClient, name: str, registration: str) -> An
 def version_folder(client: MlflowClient, model_version: Any) -> Path:
     """The plain Hugging Face folder of a registered version, on this machine.
 
-    Raises RegistryError where the version holds none.
+    Raises RegistryError where the version holds none, or its files are gone from where MLflow has them;
+    MlflowUnreachableError where MLflow does not answer.
     """
     import mlflow
+    from mlflow.exceptions import MlflowException
 
     uri = f"models:/{model_version.name}/{model_version.version}"
-    with chosen(client):
-        folder = Path(mlflow.artifacts.download_artifacts(uri))
+    try:
+        with answering(client.tracking_uri), chosen(client):
+            folder = Path(mlflow.artifacts.download_artifacts(uri))
+    except MlflowException as error:
+        place = client.get_model_version_download_uri(model_version.name, str(model_version.version))
+        raise RegistryError(f"the files of {uri} are not where MLflow has them, {place}: {error}") from error
     found = folder / "artifacts" / HF_FOLDER
     if not (found / "config.json").is_file():
         raise RegistryError(

@@ -59,11 +59,13 @@ def test_the_command_trains_the_same_bytes_twice(tmp_path: Path) -> None:
         (("no", "bad.txt", "m.safetensors"), "There is no .*no; name a folder"),
         (("bad.txt", "bad.txt", "m.pkl"), "name it m.safetensors"),
         (("bad.txt", "bad.txt", "x/m.safetensors"), "no folder"),
+        (("bad.txt", "bad.txt", "folder.safetensors"), "is a folder: name the file"),
         (("bad.txt", "bad.txt", "m.safetensors"), "1 good and 1 bad documents"),
     ],
 )
 def test_the_command_says_what_it_lacks(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
     (tmp_path / "bad.txt").write_text("Buy now.")
+    (tmp_path / "folder.safetensors").mkdir()
     arguments = ["train-classifier", *(str(tmp_path / name) for name in names)]
     with pytest.raises(ConfigError, match=message):
         CliRunner().invoke(app, arguments, catch_exceptions=False)

@@ -99,6 +99,14 @@ def test_a_name_alone_promotes_the_latest_candidate_as_the_form_does(registry: N
     assert said.startswith("models:/mini/1 is champion again; 2 is not.")
 
 
+def test_a_version_that_was_not_registered_from_here_is_refused_by_name(
+    registry: None, tmp_path: Path
+) -> None:
+    for arguments in (["pull", "mini/1", str(tmp_path / "new")], ["generate", "x", "--model", "mini/1"]):
+        with pytest.raises(RegistryError, match=r"models:/mini/1 .*(holds no Hugging Face|not where MLflow)"):
+            CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
 def test_a_rollback_of_no_model_says_which_there_are(registry: None) -> None:
     with pytest.raises(RegistryError, match=r"models:/mine has no champion .* it has: models:/mini"):
         CliRunner().invoke(app, ["rollback", "mine"], catch_exceptions=False)

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 from registry_world import LENIENT, World, world_in
+from typer.testing import CliRunner
 
+from flows.cli import app
 from storage import champions, registered, registry
 from storage.champions import ChampionChangedError
 from storage.descriptions import model_text, version_text
@@ -246,6 +248,23 @@ def test_rollback_goes_back_champion_by_champion_and_is_recorded(gated: dict[str
     assert champions.rollback(client, "gated", reason="so does this").version == gated["weak"]["version"]
     with pytest.raises(RegistryError, match="first champion"):
         champions.rollback(client, "gated", reason="and this")
+
+
+@pytest.mark.parametrize("store", ["with the weights", "without them"])
+def test_a_version_is_pulled_under_each_of_its_names(
+    gated: dict[str, dict[str, Any]], store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if store == "without them":
+        monkeypatch.setenv("MODELMILL_STORE", str(tmp_path / "empty"))
+    version = gated["strong"]["version"]
+    for number, name in enumerate(("gated", "models:/gated", f"gated/{version}", f"models:/gated/{version}")):
+        target = tmp_path / f"[v{number}]"
+        said = CliRunner().invoke(app, ["pull", name, str(target)], catch_exceptions=False).output
+        assert f"{name} is in {target}: " in said.replace("\n", "")
+        assert (target / "model.safetensors").is_file()
+    (tmp_path / "file").touch()
+    with pytest.raises(RegistryError, match=r"cannot be copied to .*: Not a directory"):
+        CliRunner().invoke(app, ["pull", "gated", str(tmp_path / "file" / "new")], catch_exceptions=False)
 
 
 def test_what_the_configuration_leaves_to_a_person_says_so(

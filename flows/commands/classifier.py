@@ -17,8 +17,12 @@ def train_classifier_command(console: Console, good: Path, bad: Path, out: Path)
             raise ConfigError(f"There is no {path}; name a folder of .txt or .jsonl files, or one such file.")
     if out.suffix != ".safetensors":
         raise ConfigError(f"{out}: the model is written as safetensors; name it {out.stem}.safetensors.")
+    if out.is_dir():
+        raise ConfigError(f"{out} is a folder: name the file that the model is written to.")
     if not out.parent.is_dir():
         raise ConfigError(f"There is no folder {out.parent} to write {out.name} to.")
+    from safetensors import SafetensorError
+
     from tasks.text.score_training import read_texts, train
 
     try:
@@ -26,7 +30,12 @@ def train_classifier_command(console: Console, good: Path, bad: Path, out: Path)
             trained = train(list(read_texts(good)), list(read_texts(bad)))
     except GivenFileError as error:
         raise ConfigError(str(error)) from error
-    trained.model.save(out, trained.about())
+    try:
+        trained.model.save(out, trained.about())
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(
+            f"{out} cannot be written: {error}. Name a file in a folder that you may write to."
+        ) from error
     console.print(
         f"{out}: {trained.good:,} good and {trained.bad:,} bad documents; on the fifth of them that was held "
         f"out: accuracy {trained.accuracy:.4f}, AUC {trained.auc:.4f}\n"

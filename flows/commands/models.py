@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -11,14 +12,8 @@ from flows.environment import prepare
 from flows.loading import load_config
 from storage.champions import history, promote_by_hand, rollback
 from storage.errors import ArtifactMissingError
-from storage.registry import (
-    CANDIDATE,
-    RegistryError,
-    chosen,
-    connect,
-    resolve,
-    version_artifact,
-)
+from storage.model_log import HF_FOLDER, version_folder
+from storage.registry import CANDIDATE, RegistryError, connect, resolve, version_artifact
 from storage.store import open_store
 
 SMALLEST = 1e-9
@@ -36,26 +31,14 @@ def default_model() -> str:
 def model_folder(model: str) -> Path:
     """A local Hugging Face folder with a registered version's weights: the store's, or MLflow's copy.
 
-    Raises RegistryError where there is no such version.
+    Raises RegistryError where there is no such version, or it was not registered from here.
     """
-    try:
-        kind, key = version_artifact(model)
-        artifact = open_store().find(kind, key)
-        if artifact is not None:
-            return open_store().open(artifact) / "hf"
-    except (RegistryError, ArtifactMissingError):
-        resolve(connect(), model)  # says what there is, where there is no such version
-    return download(model) / "hf"
-
-
-def download(model: str, target: Path | None = None) -> Path:
-    """MLflow's copy of a version's files, in ``target`` or its own cache; gives the artifacts' folder."""
-    import mlflow
-
-    with chosen(connect()):
-        found = mlflow.artifacts.download_artifacts(model, dst_path=str(target) if target else None)
-    [folder] = [path.parent for path in Path(found).rglob("hf") if path.is_dir()][:1]
-    return folder
+    with suppress(RegistryError, ArtifactMissingError):
+        store, (kind, key) = open_store(), version_artifact(model)
+        if (artifact := store.find(kind, key)) is not None:
+            return store.open(artifact) / HF_FOLDER
+    client = connect()
+    return version_folder(client, resolve(client, model))
 
 
 def generate_command(
@@ -81,7 +64,7 @@ def generate_command(
         top_p=top_p or SMALLEST,
         seed=seed,
     )
-    console.print(Text(prompt, style="bold"), end="")
+    console.print(Text(prompt, style="bold"), end="", soft_wrap=True)
     for piece in TextGenerator(folder).stream(prompt, options):
         console.out(piece, end="", highlight=False)
     console.print()
@@ -96,8 +79,16 @@ def pull_command(console: Console, model: str, target: Path) -> None:
         raise RegistryError(f"{target} is a file: give a new folder to pull {model} into")
     if target.exists() and any(target.iterdir()):
         raise RegistryError(f"{target} is not empty: give a new folder to pull {model} into")
-    shutil.copytree(model_folder(model), target, dirs_exist_ok=True)
-    console.print(f"{model} is in {target}: GPT2LMHeadModel.from_pretrained({str(target)!r}) loads it.")
+    found = model_folder(model)
+    try:
+        shutil.copytree(found, target, dirs_exist_ok=True)
+    except OSError as error:
+        raise RegistryError(
+            f"{model} cannot be copied to {target}: {error.strerror or error}. Give a new folder that you "
+            "may write to, on a disk with room"
+        ) from error
+    told = f"{model} is in {target}: GPT2LMHeadModel.from_pretrained({str(target)!r}) loads it."
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 def promote_command(console: Console, model: str, reason: str) -> None:
