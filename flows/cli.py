@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -26,7 +27,8 @@ PIPE_WIDTH = 1000
 def _console(*, stderr: bool = False) -> Console:
     """As wide as the terminal or ``COLUMNS``; into a file or pipe as wide as a row needs."""
     terminal = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
-    return Console(stderr=stderr, width=None if terminal else PIPE_WIDTH)
+    # Else `:cat:` in an address or a prompt would be shown, and written into a configuration, as a picture.
+    return Console(stderr=stderr, width=None if terminal else PIPE_WIDTH, emoji=False)
 
 
 console = _console()
@@ -102,7 +104,7 @@ def generate(
     temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token each time.")] = 0.8,
     top_k: Annotated[int, typer.Option(min=0, help="Choose among this many; 0 among all.")] = 50,
     top_p: Annotated[float, typer.Option(min=0, max=1, help="Choose among this share of the mass.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same text.")] = 0,
 ) -> None:
     """Let a registered model go on from a prompt."""
     from flows.commands.models import generate_command
@@ -115,7 +117,7 @@ def generate(
 
 @app.command()
 def pull(
-    model: Model,
+    model: Annotated[str, typer.Argument(help="models:/NAME@champion (or NAME), or models:/NAME/3.")],
     folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
 ) -> None:
     """Copy a registered model's Hugging Face folder, for transformers and everything that reads it."""
@@ -204,7 +206,9 @@ def verify(
 def gc(
     apply: Annotated[bool, typer.Option("--apply", help="Delete; without it, only list.")] = False,
     keep_runs: Annotated[int, typer.Option(min=1, help="Latest runs of each model to keep.")] = 5,
-    grace_hours: Annotated[float, typer.Option(min=0, help="What was used in so many hours is kept.")] = 24.0,
+    grace_hours: Annotated[
+        float, typer.Option(min=0, max=876_000, help="What was used in so many hours is kept.")
+    ] = 24.0,
 ) -> None:
     """List (or delete) what no registered model and no recent run needs."""
     from flows.commands.upkeep import gc_command
@@ -264,6 +268,8 @@ def main() -> None:
     from flows.failures import explain_failure
     from flows.prefect_outage import PrefectAwayError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal in GBK must not end a run at its first ✓
+        sys.stdout.reconfigure(errors="replace")
     try:
         app()
     except Exception as error:

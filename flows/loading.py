@@ -24,6 +24,8 @@ SUGGESTED = 3
 
 
 BOOL = "tag:yaml.org,2002:bool"
+UNREADABLE = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
+"""What PyYAML raises, also of a date such as 2024-13-45, a number such as 0x_ and brackets without end."""
 
 
 class _Yaml(yaml.SafeLoader):
@@ -84,7 +86,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{file} is not YAML: byte {error.start + 1:,} is no UTF-8; save it as UTF-8."
         ) from None
-    except yaml.YAMLError as error:
+    except UNREADABLE as error:
         raise ConfigError(f"{file} is not YAML: {_problem(error)}") from None
     if not isinstance(values, dict):
         raise ConfigError(
@@ -93,7 +95,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     return values
 
 
-def _problem(error: yaml.YAMLError) -> str:
+def _problem(error: Exception) -> str:
     """What YAML's parser found and where, in one line."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
@@ -107,8 +109,8 @@ def _parse_set(setting: str) -> dict[str, Any]:
         raise ConfigError(f"--set {setting!r} must read path=value, such as --set train.steps=50.")
     try:
         value: Any = yaml.load(text, _Yaml)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {path}: the value {text!r} is not YAML: {_problem(error)}") from None
+    except UNREADABLE as error:
+        raise ConfigError(f"--set {path}: the value {text!r:.80} is not YAML: {_problem(error)}") from None
     for name in reversed(path.strip().split(".")):
         value = {name: value}
     return typing.cast(dict[str, Any], value)

@@ -1,8 +1,12 @@
 """One configuration from a preset, a file and settings; every complaint at once, before any work."""
 
 import importlib
+import json
+import os
 import pkgutil
 import re
+import subprocess
+import sys
 import typing
 from pathlib import Path
 from typing import Any
@@ -84,6 +88,9 @@ def test_all_complaints_come_at_once_with_path_finding_and_mend() -> None:
     [
         (["train.steps"], "must read path=value"),
         (["train.steps=[1"], "is not YAML"),
+        (["lineage=2024-13-45"], "is not YAML: month must be in 1..12"),
+        (["train.steps=0x_"], "is not YAML"),
+        (["name=" + "[" * 5000], "is not YAML"),
     ],
 )
 def test_a_setting_that_cannot_be_read_is_named(sets: list[str], complaint: str) -> None:
@@ -260,3 +267,22 @@ def test_a_preset_cleans_documentation_by_its_own_limits_and_the_web_by_the_pape
     assert load_config("tiny", sets=['sources=["a.warc.gz"]']).clean == CleanConfig()
     kept = load_config("tiny", sets=['sources=["a.warc.gz"]', "clean.gopher.min_words=7"]).clean
     assert kept.gopher.min_words == 7
+
+
+def test_what_config_prints_is_the_same_configuration_whatever_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    name, file = f"语料{'很长' * 600}.jsonl", tmp_path / "mine.yaml"
+    prompts = ["a :cat: and [b]", "长" * 100]
+    sets = [f'sources=["{name}"]', f"evaluate.samples.prompts={json.dumps(prompts)}"]
+    command = [sys.executable, "-m", "flows.cli", "config", *(f"--set={setting}" for setting in sets)]
+    file.write_bytes(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    assert load_config(file=file) == load_config(sets=sets)
+
+
+def test_a_terminal_that_lacks_a_character_does_not_end_a_command() -> None:
+    command = [sys.executable, "-m", "flows.cli", "config", '--set=sources=["✓ 语料.jsonl"]']
+    environment = {**os.environ, "PYTHONIOENCODING": "gbk"}
+    said = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment).stdout
+    assert "? 语料.jsonl" in said.decode("gbk")

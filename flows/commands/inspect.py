@@ -37,7 +37,8 @@ def explain_command(console: Console, preset: str, file: Path | None, sets: Sequ
 def config_command(console: Console, preset: str, file: Path | None, sets: Sequence[str]) -> None:
     """Print the checked configuration as YAML."""
     values = load_config(preset, file, sets).model_dump(mode="json")
-    console.print(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), markup=False, highlight=False)
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    console.print(text, markup=False, highlight=False, soft_wrap=True, end="")
 
 
 def verify_command(console: Console, name: str) -> None:
