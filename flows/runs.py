@@ -19,6 +19,8 @@ from tasks.journal import Entry, Journal
 from tasks.settings import StageConfig
 
 COMPARED = 20
+PROCESS = uuid.uuid4().hex
+"""Stands in the notes of this process's runs: others of the same model may be under way beside them."""
 NAME_LENGTH = 16
 """Hex digits of a digest that name a value in a note."""
 
@@ -64,6 +66,7 @@ def remember(name: str, scope: str, config: StageConfig, journal: Journal) -> It
                 "started": started.isoformat(),
                 "ended": datetime.now(UTC).isoformat(),
                 "state": state,
+                "process": PROCESS,
                 "flow_run": str(flow_run.id or ""),
                 "entries": [{**entry.as_note(), **_recipe_note(entry, values)} for entry in journal.entries],
                 "values": values,
@@ -101,6 +104,16 @@ def run_notes(store: Store, name: str | None = None) -> Iterator[dict[str, Any]]
         note = store.read_note(note_name)
         if note is not None and name in (None, note["name"]):
             yield {"id": note_name.removeprefix("runs/"), **note}
+
+
+def own_note(store: Store, name: str, since: datetime) -> dict[str, Any] | None:
+    """The note of this process's latest run of a model's name; None where it has begun none since then."""
+    for note in run_notes(store, name):
+        if note["started"] < since.isoformat():
+            return None
+        if note.get("process") == PROCESS:
+            return note
+    return None
 
 
 def entries_of(store: Store, note: dict[str, Any]) -> list[Entry]:

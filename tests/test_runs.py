@@ -1,9 +1,12 @@
 """A run's note keeps what each part was made with, and stays small however many parts there are."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.runs import COMPARED, earlier_recipes, remember
+import pytest
+
+from flows.runs import COMPARED, earlier_recipes, own_note, remember
 from storage.artifacts import Artifact, Recipe
 from storage.store import open_store
 from tasks.journal import Entry, Journal
@@ -55,3 +58,17 @@ def test_only_the_latest_runs_are_compared_with(home: Path) -> None:
         note = {"name": "news", "entries": [entry]}
         open_store().write_note(f"runs/20260101T{number:06}-0", json.loads(json.dumps(note)))
     assert earlier_recipes(open_store(), "news") == {("clean", "False"): new.recipe}
+
+
+def test_of_runs_side_by_side_each_process_shows_its_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = datetime.now(UTC)
+    mine = json.loads(noted([made(0)]).read_text(encoding="utf-8"))
+    monkeypatch.setattr("flows.runs.PROCESS", "another's")
+    noted([made(1)])
+    monkeypatch.undo()
+    monkeypatch.setenv("MODELMILL_HOME", str(home))
+    found = own_note(open_store(), "news", begun)
+    assert found is not None
+    assert found["started"] == mine["started"]
+    assert own_note(open_store(), "news", datetime.now(UTC)) is None
+    assert own_note(open_store(), "others", begun) is None

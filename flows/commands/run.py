@@ -64,13 +64,13 @@ def show_run(console: Console, config: PipelineConfig, started: datetime) -> Non
     """The stages of the run that began at ``started`` and, if it got so far, the model."""
     from flows.funnel import funnel
     from flows.run_report import page_of
-    from flows.runs import entries_of, run_notes
+    from flows.runs import entries_of, own_note
 
     store = open_store()
-    note = next(run_notes(store, config.name), None)
-    if note is None or note["started"] < started.isoformat():
+    if (note := own_note(store, config.name, started)) is None:
         return  # nothing was begun
-    entries = entries_of(store, note)
+    if not (entries := entries_of(store, note)):
+        return  # it was refused before its first stage
     console.print(show.stage_table(entries))
     console.print()
     console.print(show.funnel_table(funnel(entries)))
