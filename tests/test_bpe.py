@@ -170,7 +170,8 @@ def test_an_endless_word_costs_no_time_with_the_square_of_its_length() -> None:
     assert bpe.digest(cut) == bpe.digest(bpe.train(pieces, 1500))
     mixed = f"词 {'a' * 299} {'1' * 300}{'=' * 301}\n{'好' * 700}，"
     assert "".join(bpe.pieces(mixed)) == mixed
-    assert max(map(len, bpe.RUNS.findall(" ".join(bpe.pieces(mixed))))) == bpe.LONGEST_WORD
+    assert max(len(run) for piece in bpe.pieces(mixed) for run in bpe.RUNS.findall(piece)) == bpe.LONGEST_WORD
+    assert list(map(len, bpe.pieces(f"a{' ' * 301}b"))) == [301, 2]
 
 
 def test_what_is_no_usable_tokenizer_is_refused_by_name(tmp_path: Path, tokenizer: Tokenizer) -> None:

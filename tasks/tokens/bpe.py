@@ -38,8 +38,9 @@ CL100K = (
 )
 
 LONGEST_WORD = 300
-RUNS = re.compile(r"[^\W\d_]+|\d+|(?:[^\w\s]|_)+")
-"""Letters, digits, signs: what no split ends."""
+RUNS = re.compile(r"[^\W\d_]+|\d+|(?:[^\w\s]|_)+|\s+")
+"""Letters, digits, signs, spaces: what no split ends."""
+ENDLESS_SPACE = re.compile(rf"\s{{{LONGEST_WORD + 1}}}")
 
 TOKENIZER = "tokenizer.json"
 Split = Literal["cl100k", "gpt2"]
@@ -88,8 +89,8 @@ def pieces(text: str) -> Iterator[str]:
 
     The trainer's time grows with the square of a word: one of 100,000 characters took it over a minute.
     """
-    begin = 0
-    if max(map(len, text.split()), default=0) > LONGEST_WORD:  # few texts: most are looked at no further
+    begin, longest = 0, max(map(len, text.split()), default=0)
+    if longest > LONGEST_WORD or ENDLESS_SPACE.search(text):  # few texts: most are looked at no further
         for run in RUNS.finditer(text):
             for end in range(run.start() + LONGEST_WORD, run.end(), LONGEST_WORD):
                 yield text[begin:end]
