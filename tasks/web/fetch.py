@@ -127,6 +127,7 @@ class HostGate:
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._next_start: dict[str, float] = {}
         self._slower: dict[str, float] = {}
+        self._slowed_at: dict[str, float] = {}
         self.delays: dict[str, float] = {}
         """Seconds by host where robots.txt asks for more than the config."""
 
@@ -142,16 +143,18 @@ class HostGate:
                 await asyncio.sleep(start - now)
             yield
 
-    def heed(self, host: str, status: int, asked: float | None) -> None:
+    def heed(self, host: str, status: int, asked: float | None, started: float) -> None:
         """Take up what a host's answer says of our pace, which it says to us and not of one page.
 
         No request begins for as long as it ``asked`` us to wait, up to ``SLOWEST_S``: longer waits are the
-        page's own, as it may be busy alone. 429 doubles the delay between requests; others let it shrink.
+        page's own, as it may be busy alone. 429 doubles the delay between requests, once for all that
+        ``started`` before the last doubling; others let it shrink.
         """
-        slower = self._slower.get(host, 0.0) * 0.9
-        if status == TOO_MANY_REQUESTS:
-            slower = min(max(2 * self._delay(host), 0.25), SLOWEST_S)
-        self._slower[host] = slower
+        if status != TOO_MANY_REQUESTS:
+            self._slower[host] = self._slower.get(host, 0.0) * 0.9
+        elif started >= self._slowed_at.get(host, 0.0):
+            self._slower[host] = min(max(2 * self._delay(host), 0.25), SLOWEST_S)
+            self._slowed_at[host] = time.monotonic()
         if asked and status in RETRY_STATUSES:
             end = time.monotonic() + min(asked, SLOWEST_S)
             self._next_start[host] = max(self._next_start.get(host, 0.0), end)
@@ -193,9 +196,10 @@ class Fetcher:
             if attempt:
                 await asyncio.sleep(self._wait(attempt, last))
             async with self.gate.turn(host_of(url)):
+                started = time.monotonic()
                 last = await self._attempt(url, want)
                 if isinstance(last, Response):
-                    self.gate.heed(host_of(url), last.status, _asked_to_wait(last))
+                    self.gate.heed(host_of(url), last.status, _asked_to_wait(last), started)
             if isinstance(last, Response) and last.status not in RETRY_STATUSES:
                 return last
             if isinstance(last, FetchError) and last.reason not in ("network", "timed_out"):
