@@ -19,6 +19,8 @@ ORDER = (
 )  # fmt: skip
 MANIFEST = f"{TAG}manifest."
 """Of a tag, before the kind of the artifacts whose digests it holds."""
+BASES = ("pretrain", "adopt_model")
+"""What training can go on from: a model of ours, or a folder that was taken into the store."""
 FUNNEL = ("ingest", "clean", "deduplicate", "tokenize")
 
 
@@ -190,4 +192,5 @@ def card_facts(
         report=report,
         artifacts={kind: first.digest for kind, first in firsts(artifacts).items() if kind in ORDER[4:]},
         libraries=model.libraries,
+        base=next((f"{p.kind}/{p.key}" for p in model.parents if p.kind in BASES), ""),
     )

@@ -18,10 +18,13 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from storage import champions, registered, registry
+from storage.artifacts import Parent
 from storage.champions import ChampionChangedError
 from storage.descriptions import model_text, version_text
 from storage.registry import RegistryError
 from tasks.registration import _page, register
+from tasks.registration_facts import card_facts
+from tasks.serving.model_card import write_card
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # MLflow's own, of sqlalchemy and others
@@ -108,6 +111,16 @@ def test_a_version_says_what_it_is_made_of(world: World, gated: dict[str, dict[s
     decision, about = version.description.split("\n\n")
     assert decision.startswith("promoted: ")
     assert about.startswith("A GPT-2 language model of ")
+
+
+def test_a_card_says_what_its_training_went_on_from(world: World, gated: dict[str, dict[str, Any]]) -> None:
+    report = next(world.store.artifacts("evaluate"))
+    figures = json.loads((world.store.open(report) / "report.json").read_text(encoding="utf-8"))
+    model = next(world.store.artifacts("pretrain"))
+    base = Parent(kind="adopt_model", key="f00d", digest=model.digest)
+    for artifact in (model, model.model_copy(update={"parents": (*model.parents, base)})):
+        card = write_card(card_facts("m", [], artifact, world.store.open(model), figures))
+        assert ("begun from the weights of adopt_model/f00d" in card) == (artifact is not model)
 
 
 def test_an_attempt_that_was_cut_off_goes_on_with_its_version(

@@ -33,6 +33,8 @@ class CardFacts:
     artifacts: Mapping[str, str] = field(default_factory=dict)
     """Kind and digest of the artifacts the version rests on."""
     libraries: Mapping[str, str] = field(default_factory=dict)
+    base: str = ""
+    """The artifact whose weights training went on from; empty where it drew new ones."""
     licence: str = ""
     data_licence: str = ""
     notes: str = ""
@@ -184,6 +186,8 @@ def _training(facts: CardFacts) -> str:
         f"- {config['n_layer']} layers, {config['n_head']} heads, width {config['n_embd']}, context "
         f"{config['n_positions']:,}, vocabulary {config['vocab_size']:,} (byte-level BPE)",
     ]
+    if facts.base:
+        lines.append(f"- begun from the weights of {facts.base}, whose own training is not counted here")
     if "tokens" in summary:
         lines.append(
             f"- {summary.get('steps', 0):,} steps, {summary['tokens']:,} tokens, "
