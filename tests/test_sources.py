@@ -24,7 +24,7 @@ from tasks.web.fingerprints import Fingerprints
 from tasks.web.freshness import is_fresh
 from tasks.web.readers import kind_of, read_records, read_source, work_units
 from tasks.web.records import Fault, Record
-from tasks.web.rows import DatasetError, read_dataset
+from tasks.web.rows import DatasetError, parse_dataset, read_dataset
 from tasks.web.sources import SourceError, resolve, resolve_all
 
 CONFIG = IngestConfig()
@@ -469,6 +469,52 @@ def test_a_dataset_on_disk_is_streamed(tmp_path, monkeypatch):
     assert [record.text for record in found] == ["row 0", "row 1", "row 2"]
     (tmp_path / "data/train.jsonl").write_text(rows[0])
     assert resolve(ref.uri, config)[0].fingerprint != ref.fingerprint
+
+
+def test_a_dataset_of_the_hub_is_read_as_it_is_now_and_read_again_once_it_changed(site, page, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", site.url)
+    for commit in ("a" * 40, "b" * 40):
+        site.pages["/api/datasets/a/b"] = page(json.dumps({"id": "a/b", "sha": commit}))
+        (ref,) = resolve("hf://a/b?split=test", CONFIG)
+        assert (ref.name, ref.fingerprint) == ("hf://a/b?split=test", commit)
+        assert parse_dataset(ref.uri) == ("a/b", {"split": "test", "revision": commit})
+    site.pages["/api/datasets/a/b/revision/v1"] = page('{"id": "a/b", "sha": "c"}')
+    assert resolve("hf://a/b?revision=v1", CONFIG)[0].fingerprint == "c"
+    asked = len(site.asked)
+    assert resolve(f"hf://a/b?revision={'d' * 40}", CONFIG)[0].fingerprint == "d" * 40
+    assert len(site.asked) == asked
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "code", "said"),
+    [
+        ("hf://a/b", 404, "RepoNotFound", "has no dataset 'a/b', .* in HF_TOKEN"),
+        ("hf://a/b", 401, "", "has no dataset 'a/b', .* in HF_TOKEN"),
+        ("hf://a/b?revision=v1", 404, "RevisionNotFound", "'a/b' has no revision 'v1'"),
+        ("hf://a/b", 503, "", "cannot be asked for the version .* revision=COMMIT"),
+        ("hf://a/b/c", 200, "", "'a/b/c' is no dataset's name"),
+        ("hf:///no/folder", 200, "", "there is no folder /no/folder"),
+        ("hf://json?data_files=/no/rows.jsonl", 200, "", "'/no/rows.jsonl' matches no file"),
+    ],
+)
+def test_a_dataset_that_is_not_there_is_refused_before_any_work(
+    site, page, monkeypatch, source, status, code, said
+):
+    monkeypatch.setattr("tasks.web.hub.WAITS_S", (0.0,))
+    monkeypatch.setenv("HF_ENDPOINT", site.url)
+    answer = page("no", status, headers={"X-Error-Code": code} if code else {})
+    site.pages |= {"/api/datasets/a/b": answer, "/api/datasets/a/b/revision/v1": answer}
+    with pytest.raises(SourceError, match=said):
+        resolve(source, CONFIG)
+
+
+def test_the_files_of_a_loader_are_read_again_once_they_changed(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}')
+    source = f"hf://json?data_files={tmp_path}/*.jsonl"
+    (first,) = resolve(source, CONFIG)
+    assert resolve(source, CONFIG) == [first]
+    (tmp_path / "b.jsonl").write_text('{"text": "two"}')
+    assert resolve(source, CONFIG)[0].fingerprint != first.fingerprint
 
 
 @pytest.mark.filterwarnings("default")

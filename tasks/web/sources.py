@@ -6,7 +6,7 @@
 | ``crawl:https://site/ https://other/`` | a crawl from these addresses |
 | ``pydoc:stdlib,numpy`` | a crawl of the documentation that this Python serves |
 | ``https://…/file.warc.gz``, ``s3://bucket/prefix/*.warc.gz`` | remote files of the same kinds |
-| ``hf://owner/name?split=train&config=…`` | a Hugging Face dataset (or a local one), streamed |
+| ``hf://owner/name?split=train&config=…`` | a Hugging Face dataset (or a local folder), streamed as of now |
 | ``cc://CC-MAIN-2024-22?files=10&kind=wet`` | files of a Common Crawl, spread evenly over it |
 """
 
@@ -16,12 +16,13 @@ import glob
 import sys
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.web.config import SPEED_ONLY, IngestConfig
 from tasks.web.fingerprints import Fingerprints, spelt
+from tasks.web.hub import HubError, commit_of
 from tasks.web.pydoc_site import PydocError, pydoc_crawl
 from tasks.web.readers import file_kind, files_below, kind_of, site_files
 from tasks.web.rows import is_document, parse_dataset, unreadable
@@ -200,10 +201,32 @@ def _dataset(source: str, rest: str, config: IngestConfig, fingerprints: Fingerp
         raise SourceError(str(error)) from None
     if not name.strip("/"):
         raise SourceError(f"{source!r} names no dataset; write hf://owner/name or hf:///path/to/folder")
-    fingerprint = options.get("revision", "")
     if (folder := Path(name)).is_dir():
         fingerprint = fingerprints.of_folder(folder, [f for f in folder.rglob("*") if f.is_file()])
+    elif name.startswith("/"):
+        raise SourceError(f"{source!r}: there is no folder {name}")
+    elif "data_files" in options and "/" not in name:
+        fingerprint = _data_files(source, options["data_files"], fingerprints)
+    else:
+        try:
+            fingerprint = commit_of(name, options.get("revision", ""))
+        except HubError as error:
+            raise SourceError(f"{source!r}: {error}") from error
+        # What is read is what was asked after, though the branch move on meanwhile.
+        uri = f"hf://{name}?{urlencode(options | {'revision': fingerprint})}"
+        return [SourceRef(name=source, kind="hf", uri=uri, fingerprint=fingerprint)]
     return [SourceRef(name=source, kind="hf", uri=source, fingerprint=fingerprint)]
+
+
+def _data_files(source: str, named: str, fingerprints: Fingerprints) -> str:
+    """A digest of the files that a loader is given; empty of files elsewhere, which are read once."""
+    if "://" in named:
+        return ""
+    found = sorted(Path(match).resolve() for match in glob.glob(named, recursive=True))  # noqa: PTH207 (absolute)
+    files = [file for file in found if file.is_file()]
+    if not files:
+        raise SourceError(f"{source!r}: data_files {named!r} matches no file (looked from {Path.cwd()})")
+    return fingerprints.of_folder(Path("/"), files)
 
 
 def _http(source: str, rest: str, config: IngestConfig, _: Fingerprints) -> list[SourceRef]:
