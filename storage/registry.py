@@ -58,6 +58,8 @@ def connect(uri: str = "") -> MlflowClient:
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # It writes what a database refuses with a traceback, and raises it: who asked tells it in a sentence.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     try:
         with answering(uri):
             make_database(uri)

@@ -1,5 +1,6 @@
 """The home folder, the store and the servers, and what is said where one cannot be had."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from flows.environment import HomeError
 from flows.failures import explain_failure
 from flows.stack_errors import StackError
 from flows.starting import warn_of_mlflow
-from storage.errors import StoreUnusableError
+from storage.errors import DiskFullError, StoreUnusableError
 from storage.mlflow_outage import MlflowUnreachableError, answering
 from storage.registry import RegistryError, connect
 from storage.running import under_way
@@ -61,6 +62,17 @@ def test_what_no_stack_can_do_is_refused_before_it_starts(
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(StackError, match=complaint):
         CliRunner().invoke(app, ["up", "--host", "no.such.host.invalid", *options], catch_exceptions=False)
+
+
+def test_a_full_disk_ends_the_stack_with_what_to_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("flows.stack.Stack.run", full)
+    with pytest.raises(DiskFullError, match=f"No room left under {home}"):
+        CliRunner().invoke(app, ["up"], catch_exceptions=False)
 
 
 def test_a_home_whose_path_no_database_can_have_is_refused(

@@ -1,8 +1,10 @@
 """MLflow's database is there whole or not at all, wherever the process that makes it is killed."""
 
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,14 @@ def test_files_that_a_database_keeps_elsewhere_stay_there(tmp_path: Path) -> Non
     client.log_text(client.create_run(experiment).info.run_id, "kept", "note.txt")
     client = connect(f"sqlite:///{tmp_path}/home/mlflow.db")
     assert client.get_experiment(experiment).artifact_location == elsewhere
+
+
+def test_what_a_database_refuses_is_raised_and_not_written_with_its_traceback(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    client = connect(f"sqlite:///{tmp_path}/mlflow.db")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        database.execute("DROP TABLE registered_model_tags")
+    with pytest.raises(mlflow.MlflowException, match="no such table"):
+        client.create_registered_model("mini", {"a": "tag"})
+    assert "Traceback" not in capfd.readouterr().err

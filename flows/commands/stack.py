@@ -20,6 +20,7 @@ from flows.health import answers, get, worker_online
 from flows.ports import LOOPBACK
 from flows.stack_errors import StackError
 from flows.stack_options import POOL, StackOptions
+from storage.errors import needing_room
 from storage.home import home
 
 
@@ -46,7 +47,8 @@ def up_command(console: Console, options: StackOptions) -> None:
     def ready() -> None:
         console.print(_welcome(options, time.monotonic() - started), soft_wrap=True, highlight=False)
 
-    Stack(options, say).run(ready)
+    with needing_room(home(), "the stack was started or kept running"):
+        Stack(options, say).run(ready)
     console.print("Stopped.")
 
 
