@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from tasks.gpt import checkpoint as checkpoints
-from tasks.gpt import dial, metrics, pace, schedule
+from tasks.gpt import dial, launch, metrics, optim, pace, schedule
 from tasks.gpt.checkpoint import Saver
 from tasks.gpt.config import GuardConfig, TrainConfig
 from tasks.gpt.device import Device
@@ -381,6 +382,23 @@ def test_micro_batches_leave_room_for_the_attention_that_a_cpu_keeps_in_bf16() -
     scores = 2 * 8 * 2 * 1024**2 // 2  # layers, heads, bytes, pairs of positions
     assert on_cpu * (2 * 64 * 64 * 1024 + scores) <= 2**28 < on_gpu * (2 * 64 * 64 * 1024 + scores)
     assert on_cpu < in_float32 < on_gpu
+
+
+def test_the_time_of_a_step_counts_the_optimizer_and_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    build = optim.build
+
+    def slow(*given: Any) -> list[torch.optim.Optimizer]:
+        made = build(*given)
+        made[0].register_step_pre_hook(lambda *_: time.sleep(0.2))
+        return made
+
+    monkeypatch.setattr(optim, "build", slow)
+    model = GPT(GPTConfig(VOCAB, 2, 2, 32, CONTEXT))
+    model.init_weights(1)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    device = Device("cpu", 0, "float32", 1)
+    assert 0.2 < launch._step_seconds(model, config(), device, 4, World()) < 1
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_heads_that_do_not_divide_the_width_are_refused_with_what_would() -> None:
