@@ -18,6 +18,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import CallWebhook, ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
+from prefect.settings import PREFECT_API_URL
 
 from flows.announcements import PROMOTED, REFUSED
 
@@ -143,6 +144,16 @@ def as_yaml() -> str:
     return head + yaml.safe_dump(values, sort_keys=False, width=110)
 
 
+def named_client() -> SyncPrefectClient:
+    """A client of the server that PREFECT_API_URL names.
+
+    Raises SystemExit where it names none: Prefect would start one for the moment, and no worker ever asks it.
+    """
+    if not PREFECT_API_URL.value():
+        raise SystemExit("PREFECT_API_URL names no server: set it, such as to http://127.0.0.1:4200/api.")
+    return get_client(sync_client=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the automations on the server that PREFECT_API_URL names."""
     parser = argparse.ArgumentParser(prog="python -m flows.automations", description=main.__doc__)
@@ -152,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.yaml:
         print(as_yaml(), end="")
         return
-    with get_client(sync_client=True) as client:
+    with named_client() as client:
         for name in make(client, chosen.webhook):
             print(name)
 

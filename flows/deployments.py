@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
@@ -38,6 +38,7 @@ from prefect.utilities.callables import parameter_schema
 from pydantic import BaseModel, ValidationError
 
 from flows import automations
+from flows.loading import ConfigError
 from flows.specs import NIGHTLY, THREE_AT_NIGHT, Spec
 from flows.stack_options import POOL, StackOptions
 from storage.artifacts import digest_json
@@ -247,12 +248,15 @@ def parse(arguments: Sequence[str] | None) -> tuple[StackOptions, bool]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the deployments and automations on the server that PREFECT_API_URL names, or print them."""
     options, only_print = parse(arguments)
-    specs = load_specs(options)
+    try:
+        specs = load_specs(options)
+    except ConfigError as error:
+        raise SystemExit(str(error)) from error
     if only_print:
         print(as_yaml(specs), end="")
         return
     _ = [spec.full_name for spec in specs]  # imports while the servers start
-    with get_client(sync_client=True) as client:
+    with automations.named_client() as client:
         wait_for_server(client)
         for name in [*deploy(client, specs, options), *automations.make(client, options.webhook)]:
             print(name)

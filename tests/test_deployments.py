@@ -11,6 +11,7 @@ import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import ConfigDict, create_model
 
 from flows import automations, deployments
@@ -260,3 +261,17 @@ def test_bounds_are_said_in_words(forms: list[Schema]) -> None:
 def test_the_command_line_prints_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     deployments.main(["--yaml"])
     assert yaml.safe_load(capsys.readouterr().out)["name"] == "modelmill"
+
+
+@pytest.mark.parametrize("make", [deployments.main, automations.main])
+def test_nothing_is_made_on_a_server_of_the_moment(make: Any) -> None:
+    with (
+        temporary_settings({PREFECT_API_URL: None}),
+        pytest.raises(SystemExit, match="PREFECT_API_URL names"),
+    ):
+        make([])
+
+
+def test_a_configuration_that_is_none_is_refused_in_a_sentence() -> None:
+    with pytest.raises(SystemExit, match=r"^preset 'smal' is unknown; .* did you mean small"):
+        deployments.main(["--preset", "smal"])
