@@ -73,7 +73,9 @@ def config(preset: Preset = "tiny", file: ConfigFile = None, sets: Sets = None) 
 
 @app.command()
 def dial(
-    minutes: Annotated[float, typer.Option(min=0, help="Time for training on this machine.")] = 0,
+    minutes: Annotated[
+        float, typer.Option(min=0, max=525_600, help="Time for training on this machine, at most a year.")
+    ] = 0,
     depth: Annotated[int, typer.Option(min=0, max=96, help="Layers, instead of a time.")] = 0,
     vocabulary: Annotated[int, typer.Option(min=257, max=65535, help="Entries of the tokenizer.")] = 4096,
     context: Annotated[int, typer.Option(min=8, max=8192, help="Tokens that the model sees at once.")] = 256,

@@ -66,8 +66,8 @@ def test_what_the_dial_prints_is_a_configuration(tmp_path: Path, home: Path) -> 
     )
     for preset in PRESETS:  # whatever rates the preset beneath has
         assert load_config(preset, file).train.optimizer == from_depth(3, 512).optimizer
-    too_many = CliRunner().invoke(app, ["dial", "--depth", "3", "--vocabulary", "65536"])
-    assert too_many.exit_code == 2  # as the configuration would refuse it
+    for beyond in (["--depth", "3", "--vocabulary", "65536"], ["--minutes", "inf"]):
+        assert CliRunner().invoke(app, ["dial", *beyond]).exit_code == 2  # refused, as by a configuration
     for wrong in ([], ["--depth", "3", "--minutes", "1"]):
         with pytest.raises(ConfigError, match="either how long"):
             CliRunner().invoke(app, ["dial", *wrong], catch_exceptions=False)
