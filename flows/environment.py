@@ -91,10 +91,11 @@ def _stack() -> dict[str, str]:
 
 def joined() -> str:
     """Which servers of a running stack this process uses, as a line for people; empty where none."""
-    names = {"PREFECT_API_URL": "Prefect", "MLFLOW_TRACKING_URI": "MLflow"}
+    addresses = running_addresses()
+    names = {"PREFECT_API_URL": "Prefect", "MLFLOW_TRACKING_URI": "MLflow"} if addresses else {}
     used = [
-        f"{names[variable]} {address.removesuffix('/api')}"
-        for variable, address in running_addresses().items()
-        if os.environ.get(variable) == address
+        f"{name} {addresses[variable].removesuffix('/api')}"
+        for variable, name in names.items()
+        if os.environ.get(variable) == addresses[variable]
     ]
     return f"Joining the stack that runs here: {', '.join(used)}" if used else ""

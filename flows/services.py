@@ -18,7 +18,7 @@ from flows.ports import ANY, LOOPBACK
 from flows.stack_options import POOL, StackOptions
 from flows.stack_processes import MARK, Service
 from flows.stack_state import folder
-from storage.home import home
+from storage.home import SERVED, home, without_password
 from storage.mlflow_database import SQLITE
 from storage.mlflow_server import DATABASE
 
@@ -51,6 +51,7 @@ def environment(options: StackOptions, mark: str) -> dict[str, str]:
         "PREFECT_CLI_PROMPT": "false",
         "PREFECT_CLI_COLORS": "false",
         "MLFLOW_TRACKING_URI": options.mlflow,
+        SERVED: served_registry(options),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         "PYTHONSAFEPATH": "1",
@@ -99,11 +100,14 @@ def _backend() -> str:
     """MLflow's database: what the user said, or sqlite in the home."""
     tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
     given = os.environ.get("MLFLOW_BACKEND_STORE_URI") or (tracking if "://" in tracking else "")
-    if given.startswith(
-        SQLITE
-    ):  # a path may be meant from where the stack starts, and the server does elsewhere
+    if given.startswith(SQLITE):  # may be meant from where the stack starts, and the server does elsewhere
         return f"{SQLITE}{Path(given.removeprefix(SQLITE)).resolve()}"
     return given if given and not given.startswith("http") else f"{SQLITE}{home() / 'mlflow' / 'mlflow.db'}"
+
+
+def served_registry(options: StackOptions) -> str:
+    """The stack's MLflow server and its database; empty of one elsewhere, which its address stands for."""
+    return "" if options.external_mlflow else f"{options.mlflow} {without_password(_backend())}"
 
 
 def _artifacts() -> str:

@@ -21,7 +21,7 @@ import psutil
 from flows import stack_processes as processes
 from flows.lost_runs import end_lost_runs
 from flows.ports import require_free
-from flows.services import environment, services
+from flows.services import environment, served_registry, services
 from flows.stack_errors import NotReadyError, StackError
 from flows.stack_options import POOL, StackOptions
 from flows.stack_processes import Child, Service
@@ -255,6 +255,7 @@ class Stack:
                 prefect_api=self.options.prefect_api,
                 mlflow=self.options.mlflow,
                 mlflow_ui=self.options.mlflow_ui,
+                served_registry=served_registry(self.options),
                 services=[self._state(child) for child in self.children],
             )
         )

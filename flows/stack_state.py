@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from flows.stack_errors import StackError
 from flows.stack_processes import is_alive
-from storage.home import home
+from storage.home import SERVED, home
 
 Phase = Literal["starting", "ready", "stopping", "stopped"]
 
@@ -49,6 +49,8 @@ class StackState(BaseModel):
     prefect_api: str
     mlflow: str
     mlflow_ui: str
+    served_registry: str = ""
+    """MLflow's address and its database's, where the stack has it (:data:`storage.home.SERVED`)."""
     services: list[ServiceState] = []
 
     @property
@@ -107,8 +109,12 @@ def _taken() -> str:
 
 
 def running_addresses() -> dict[str, str]:
-    """PREFECT_API_URL and MLFLOW_TRACKING_URI of this home's stack, if it is ready; else nothing."""
+    """PREFECT_API_URL, MLFLOW_TRACKING_URI and SERVED of this home's stack, if it is ready; else nothing."""
     state = read()
     if state is None or state.phase != "ready" or not state.running:
         return {}
-    return {"PREFECT_API_URL": state.prefect_api, "MLFLOW_TRACKING_URI": state.mlflow}
+    return {
+        "PREFECT_API_URL": state.prefect_api,
+        "MLFLOW_TRACKING_URI": state.mlflow,
+        SERVED: state.served_registry,
+    }

@@ -9,6 +9,10 @@ from pathlib import Path
 EMBEDDED = "MODELMILL_EMBEDDED_PREFECT"
 """Environment variable that is set where Prefect's server ends with the run: its addresses are soon dead."""
 
+SERVED = "MODELMILL_SERVED_REGISTRY"
+"""Environment variable with an MLflow server's address and that of the database behind it, a space between:
+both are known as one registry."""
+
 
 def home() -> Path:
     """``MODELMILL_HOME``, or ``.modelmill`` in the working directory."""

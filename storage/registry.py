@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
-from storage.home import tracking_uri, without_password
+from storage.home import SERVED, tracking_uri, without_password
 from storage.locks import exclusive
 from storage.manifests import write_synced
 from storage.mlflow_database import FILES, SQLITE, follow_files, make_database
@@ -137,9 +137,13 @@ def experiment_id(client: MlflowClient, name: str) -> str:
 def identity(uri: str = "") -> str:
     """What tells one registry from another: its address and, for a database here, its file's birth.
 
-    A registration made in one registry says nothing of another, or of the same one begun anew.
+    A registration made in one registry says nothing of another, or of the same one begun anew. A server of
+    which the environment tells the database (:data:`~storage.home.SERVED`) is one registry with it.
     """
     uri = uri or tracking_uri()
+    served, _, behind = os.environ.get(SERVED, "").partition(" ")
+    if behind and uri == served:
+        uri = behind
     if not uri.startswith(SQLITE):
         return without_password(uri)
     database = Path(uri.removeprefix(SQLITE))

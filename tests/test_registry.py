@@ -21,6 +21,7 @@ from storage import champions, registered, registry
 from storage.artifacts import Parent
 from storage.champions import ChampionChangedError
 from storage.descriptions import model_text, version_text
+from storage.home import SERVED
 from storage.registry import RegistryError
 from tasks.registration import _page, register
 from tasks.registration_facts import card_facts
@@ -340,6 +341,10 @@ def test_another_registry_is_another_identity(tmp_path: Path) -> None:
     assert registry.identity(first) == known
     assert registry.identity(second) != known
     assert registry.identity("http://mlflow.example") == "http://mlflow.example"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SERVED, f"http://127.0.0.1:5000 {first}")
+        assert registry.identity("http://127.0.0.1:5000") == known, "the same registry by way of its server"
+        assert registry.identity("http://mlflow.example") == "http://mlflow.example"
     assert registry.identity("postgresql://me:pa55@db/x") == "postgresql://me:***@db/x", "manifests keep it"
     Path(first.removeprefix("sqlite:///")).unlink()
     assert registry.identity(first) != known, "a database begun anew holds no registrations"

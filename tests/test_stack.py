@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from flows.stack_processes import MARK, flow_runs, marked
+from storage.registry import identity
 
 pytestmark = pytest.mark.slow
 
@@ -134,18 +135,21 @@ def test_status_finds_everything_well(running_stack: Any) -> None:
 def test_a_command_joins_the_running_stack_unless_it_is_told_another(running_stack: Any, own: str) -> None:
     code = (
         "import os; from flows.environment import joined, prepare; prepare(); print(joined()); "
-        "print(os.environ['PREFECT_API_URL'], os.environ['MLFLOW_TRACKING_URI'])"
+        "print(os.environ['PREFECT_API_URL'], os.environ['MLFLOW_TRACKING_URI']); "
+        "from storage.registry import identity; print(identity())"
     )
     more = {"PREFECT_API_URL": own} if own else {}
     done = subprocess.run(
         [sys.executable, "-c", code], env={**running_stack.environment, **more}, cwd=running_stack.home,
         capture_output=True, text=True, timeout=180, check=True,
     )  # fmt: skip
-    line, addresses = done.stdout.splitlines()
+    line, addresses, registry = done.stdout.splitlines()
     mlflow = f"http://127.0.0.1:{running_stack.mlflow_port}"
     assert addresses == f"{own or running_stack.api} {mlflow}"
     prefect = "" if own else f"Prefect {running_stack.api.removesuffix('/api')}, "
     assert line == f"Joining the stack that runs here: {prefect}MLflow {mlflow}"
+    alone = identity(f"sqlite:///{running_stack.home}/mlflow/mlflow.db")
+    assert registry == alone, "a model that a run without the stack registered is no other one"
 
 
 def test_all_listen_on_loopback_only(running_stack: Any) -> None:
