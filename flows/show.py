@@ -280,16 +280,14 @@ def takedown_table(entries: Iterable[takedowns.Entry], title: str) -> Table:
     return table
 
 
-def damage_table(damages: Iterable[tuple[Artifact, Damage]]) -> Table:
+def damage_table(damages: Iterable[Damage], store_uri: str) -> Table:
     """Files that are not what their manifests say."""
     table = Table(show_edge=False, pad_edge=False)
     for name in ("artifact", "file", "problem"):
         table.add_column(name, overflow="fold")
-    for artifact, damage in damages:
-        file = damage.path.removeprefix(artifact.uri).lstrip("/")
-        table.add_row(
-            f"{artifact.kind}/{artifact.key[:KEY_SHOWN]}", Text(file), Text(damage.problem, style="red")
-        )
+    for damage in damages:
+        kind, key, file = damage.path.removeprefix(store_uri).lstrip("/").split("/", 2)
+        table.add_row(f"{kind}/{key[:KEY_SHOWN]}", Text(file), Text(damage.problem, style="red"))
     return table
 
 

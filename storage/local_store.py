@@ -21,7 +21,7 @@ from storage.artifacts import Artifact, Parent, Recipe
 from storage.errors import ArtifactMissingError, needing_room
 from storage.locks import exclusive, is_held
 from storage.manifests import damages, is_whole, made_in, read_manifest, sync_folder, write_synced
-from storage.store import MANIFEST, Damage, Draft, Leftover, Place
+from storage.store import MANIFEST, UNREADABLE, Damage, Draft, Leftover, Place
 
 NOTES = "notes"
 
@@ -119,6 +119,11 @@ class LocalStore:
     def verify(self, artifact: Artifact) -> list[Damage]:
         """Hash every file again and tell of those that differ from the manifest."""
         return damages(self.folder(artifact.kind, artifact.key), artifact)
+
+    def unreadable(self) -> list[Damage]:
+        """Manifests that are there and are none."""
+        found = [path for path in self._manifests() if read_manifest(path.parent) is None]
+        return [Damage(str(path), UNREADABLE) for path in found if path.exists()]  # deleted meanwhile is none
 
     def remove(self, kind: str, key: str, *, unless_used_since: datetime | None = None) -> bool:
         """Delete an artifact's folder, whole; one that is in work, or was used since, is left."""

@@ -31,7 +31,7 @@ from storage.home import home, scratch
 from storage.local_store import NOTES
 from storage.locks import exclusive
 from storage.manifests import hash_file, is_whole, made_in, part_files, read_manifest, write_synced
-from storage.store import MANIFEST, Damage, Draft, Leftover, Place
+from storage.store import MANIFEST, UNREADABLE, Damage, Draft, Leftover, Place
 from storage.unfinished_uploads import unfinished_uploads
 
 if TYPE_CHECKING:
@@ -168,9 +168,13 @@ class ObjectStore:
 
     def artifacts(self, kind: str | None = None) -> Iterator[Artifact]:
         """All committed artifacts (of one kind), read from their manifests."""
-        names = [name for name in self._sizes(f"{kind}/" if kind else "") if name.endswith(f"/{MANIFEST}")]
-        found = [self._manifest(*name.split("/")[:2]) for name in names if name.count("/") == 2]
+        found = [self._manifest(*place) for place in self._manifests(f"{kind}/" if kind else "")]
         yield from sorted((a for a in found if a is not None), key=lambda a: (a.created, a.kind, a.key))
+
+    def _manifests(self, prefix: str = "") -> list[Place]:
+        """Kind and key of all that has a manifest."""
+        names = [name.split("/") for name in self._sizes(prefix)]
+        return [(name[0], name[1]) for name in names if len(name) == 3 and name[2] == MANIFEST]
 
     def verify(self, artifact: Artifact) -> list[Damage]:
         """Fetch and hash every object again and tell of those that differ from the manifest."""
@@ -187,6 +191,11 @@ class ObjectStore:
             if hashed.hexdigest() != part.sha256:
                 found.append(Damage(f"{self.uri}/{name}", "has other content than when it was committed"))
         return found
+
+    def unreadable(self) -> list[Damage]:
+        """Manifests that are there and are none."""
+        places = [place for place in self._manifests() if self._manifest(*place) is None]
+        return [Damage(f"{self.uri}/{kind}/{key}/{MANIFEST}", UNREADABLE) for kind, key in places]
 
     def remove(self, kind: str, key: str, *, unless_used_since: datetime | None = None) -> bool:
         """Delete the manifest first, so that the artifact is gone, then its own objects.

@@ -47,6 +47,10 @@ class Damage:
     problem: str
 
 
+UNREADABLE = "cannot be read, or only by a later version: its artifact counts as absent"
+"""What is wrong with a manifest that is none."""
+
+
 @dataclass(frozen=True)
 class Leftover:
     """Files that nothing needs: what an upload that was cut off has left, or a local copy out of use."""
@@ -96,6 +100,9 @@ class Store(Protocol):
 
     def verify(self, artifact: Artifact) -> list[Damage]:
         """Hash every part again; the list is empty where all is as the manifest says."""
+
+    def unreadable(self) -> list[Damage]:
+        """Manifests that cannot be read: their artifacts count as absent, and are made anew when needed."""
 
     def remove(self, kind: str, key: str, *, unless_used_since: datetime | None = None) -> bool:
         """Delete an artifact, the manifest first, so that no half of it can be found.

@@ -209,6 +209,7 @@ def test_what_a_cut_off_upload_left_is_found_and_deleted_and_no_artifact_is(
     assert sorted(leftover.place for leftover in left) == sorted([attempt, f"shout/{'1' * 32}/{'2' * 12}"])
     for leftover in left:
         store.discard(leftover)
+    assert [damage.path for damage in store.unreadable()] == [f"{store.uri}/shout/{'3' * 32}/{MANIFEST}"]
     assert store.leftovers(store.artifacts(), later) == []
     assert list(unfinished_uploads(store.uri)) == []
     assert [store.verify(artifact) for artifact in artifacts] == [[], []]

@@ -21,7 +21,7 @@ from storage.artifacts import Artifact, Recipe
 from storage.champions import history, promote, rollback
 from storage.errors import ArtifactMissingError
 from storage.registry import CHAMPION, RegistryError, connect, resolve, version_of
-from storage.store import Draft, open_store
+from storage.store import MANIFEST, Draft, open_store
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # MLflow's own, of sqlalchemy and others
@@ -151,6 +151,19 @@ def test_an_artifact_that_is_not_there_is_told_with_those_that_are(home: Path) -
     with pytest.raises(ArtifactMissingError, match=r"; it has: try/…$"):
         verified("clean/none")
     assert verified(f"try/{key[:12]}") == "1 artifact, 1 file, 0.0 MB: all as committed.\n"
+
+
+def test_damage_is_listed_by_artifact_and_file(home: Path) -> None:
+    flipped, unreadable = made(1), made(2)
+    (open_store().open(flipped) / "text").write_text("TEXT 1")
+    (open_store().open(unreadable) / MANIFEST).write_text("{")
+    done = CliRunner().invoke(app, ["verify"])
+    assert done.exit_code == 1
+    rows = [line.split("│") for line in done.output.splitlines() if "│" in line]
+    expected = [(flipped, "text", "has"), (unreadable, MANIFEST, "cannot")]  # other content; be read
+    assert [tuple(cell.split()[0] for cell in row) for row in rows] == [
+        (f"try/{artifact.key[:12]}", file, problem) for artifact, file, problem in expected
+    ]
 
 
 def test_upkeep_lists_then_deletes_and_fails_on_damage(home: Path, prefect_api: None) -> None:

@@ -96,6 +96,15 @@ def test_verify_names_the_file_in_which_one_byte_was_flipped(store: LocalStore) 
     assert "other content" in damage.problem
 
 
+def test_a_manifest_that_cannot_be_read_is_named(store: LocalStore) -> None:
+    made = store.make(recipe(n=1), (), shout)
+    assert store.unreadable() == []
+    manifest = store.open(made) / MANIFEST
+    manifest.write_text("{")
+    [damage] = store.unreadable()
+    assert (damage.path, list(store.artifacts())) == (str(manifest), [])
+
+
 def test_a_failure_leaves_nothing_behind(store: LocalStore) -> None:
     def fail(draft: Draft) -> dict[str, Any]:
         (draft.path / "half.txt").write_text("half")

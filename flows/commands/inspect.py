@@ -45,10 +45,11 @@ def verify_command(console: Console, name: str) -> None:
     """Hash what is committed again; ends with exit status 1 where a file differs."""
     store = open_store()
     artifacts = [find_artifact(name)] if name else list(store.artifacts())
-    found = [(artifact, damage) for artifact in artifacts for damage in store.verify(artifact)]
+    found = [damage for artifact in artifacts for damage in store.verify(artifact)]
+    found += [] if name else store.unreadable()
     files, size = sum(len(a.parts) for a in artifacts), sum(a.bytes for a in artifacts)
     if found:
-        console.print(show.damage_table(found))
+        console.print(show.damage_table(found, store.uri))
         console.print("Delete a damaged artifact's folder and run again: only that stage is made anew.")
         raise SystemExit(1)
     what = f"{len(artifacts)} artifact{'s' * (len(artifacts) != 1)}, {files} file{'s' * (files != 1)}"
