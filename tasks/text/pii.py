@@ -71,8 +71,8 @@ _SIDE_BY_SIDE = (
 )
 """What several numbers on a line are cut into, until one is known: what strokes part; what blanks part, but
 not a card's four groups, nor an area code in brackets from its number; what blanks and brackets part."""
-FEWEST = 9
-"""Characters of a number that is somebody's."""
+SHORTEST_NUMBER = 9
+"""Characters, at least, of a number that is somebody's."""
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN ([A-Z ]*PRIVATE KEY(?: BLOCK)?)-----(?:(?!-----BEGIN ).){1,20000}?-----END \1-----",
     re.DOTALL,
@@ -294,7 +294,7 @@ def _side_by_side(
     text: str, start: int, end: int, config: PiiConfig, cuts: tuple[re.Pattern[str], ...] = _SIDE_BY_SIDE
 ) -> Iterator[Span]:
     """A number or, where that is none of anybody's, those it is made of: 2024-01-05 13812345678."""
-    if end - start < FEWEST:
+    if end - start < SHORTEST_NUMBER:
         return
     if kind := _kind_of_number(text, start, end, config):
         yield start, end, kind

@@ -25,9 +25,8 @@ from tasks.web.payload import HTML_TYPES, TEXT_TYPES, HttpResponse, PayloadError
 from tasks.web.records import ReadLimits
 from tasks.web.robots import Robots
 from tasks.web.sitemaps import GZIP_TYPES, XML_TYPES, is_index, is_listing, listed_addresses, unpacked
-from tasks.web.urls import Scope, canonical_url, find_links, host_of, redirect_target
+from tasks.web.urls import REDIRECTS, Scope, canonical_url, find_links, host_of, redirect_target
 
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 WANTED_TYPES = HTML_TYPES | TEXT_TYPES | XML_TYPES | GZIP_TYPES | {""}
 WINDOW = 4
 """Requests on their way or waiting for their turn to be written, for each allowed connection."""

@@ -9,14 +9,13 @@ from pathlib import Path
 
 from tasks.web.config import CrawlConfig
 from tasks.web.fetch import RETRY_STATUSES, Fetcher, FetchError, Response, Want
-from tasks.web.urls import redirect_target
+from tasks.web.urls import REDIRECTS, redirect_target
 
 PIECE = 4 * 2**20
 """Bytes asked for at once: what a broken connection costs."""
 RESTARTS = 3
 """Versions met in one download from which the file is asked for whole: servers behind one address that each
 name it otherwise."""
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DATED = re.compile(r"(\w{3}, .* GMT)( \d+)?")
 
 Tell = Callable[[float, float | None, str], None]

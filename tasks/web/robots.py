@@ -11,7 +11,7 @@ from protego import Protego
 from tasks.web.fetch import Fetcher, FetchError, Want, decoded
 from tasks.web.payload import PayloadError
 from tasks.web.records import ReadLimits
-from tasks.web.urls import canonical_url, host_of, redirect_target, unique
+from tasks.web.urls import REDIRECTS, canonical_url, host_of, redirect_target, unique
 
 MAX_ROBOTS_BYTES = 500 * 2**10
 MAX_DECODED = ReadLimits(record_bytes=32 * 2**20)
@@ -75,7 +75,7 @@ class Robots:
             for _ in range(MAX_REDIRECTS + 1):
                 answer = await self._fetcher.get(url, Want(limit=MAX_ROBOTS_BYTES, cut=True))
                 target = redirect_target(answer.headers, url)
-                if answer.status not in (301, 302, 303, 307, 308) or not target:
+                if answer.status not in REDIRECTS or not target:
                     break
                 url = target
             if answer.status == 200:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
 MAX_URL = 2048
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+"""Statuses of responses whose Location is where to ask."""
 MAX_SEGMENT_REPEATS = 3
 """A path in which a segment occurs more often than this is a trap (a relative link that climbs for ever)."""
 
