@@ -28,6 +28,8 @@ CHAMPION, CANDIDATE = "champion", "candidate"
 TAG = "modelmill."
 NAMED = 10
 """Versions or models that an error names, the latest versions first."""
+LARGEST = 2**31 - 1
+"""Number of a version, in MLflow's databases: asked for a larger one, some fail."""
 KEEPING_MODELS = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 """How the usual addresses of servers and databases begin."""
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -180,15 +182,22 @@ def _resolved(client: MlflowClient, model: str) -> Any:
     from mlflow.exceptions import MlflowException
 
     name, separator, which = _split(model)
+    reason: MlflowException | None = None
     try:
-        if separator == "/":
+        if separator == "@":
+            return client.get_model_version_by_alias(name, which)
+        if _is_number(which):
             return client.get_model_version(name, which)
-        return client.get_model_version_by_alias(name, which)
     except MlflowException as error:
         if error.error_code not in MISSING:
             raise
-        missing = f"models:/{name}{separator}{which}"
-        raise RegistryError(f"{missing} is not in the registry {contents(client, name)}") from error
+        reason = error
+    missing = f"models:/{name}{separator}{which}"
+    raise RegistryError(f"{missing} is not in the registry {contents(client, name)}") from reason
+
+
+def _is_number(which: str) -> bool:
+    return which.isascii() and which.isdecimal() and len(which) <= len(str(LARGEST)) and int(which) <= LARGEST
 
 
 def contents(client: MlflowClient, name: str) -> str:
