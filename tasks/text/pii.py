@@ -4,7 +4,7 @@
 |---|---|---|---|
 | email | <EMAIL> | name@host.tld | user@host, git@host:a/b, example.com, pkg@latest.js, q@k.to(device) |
 | ip | <IP_ADDRESS> | public IPv4, IPv6 | private, loopback, documentation ranges; section 15.4.2.2 |
-| phone | <PHONE> | +CC numbers; (415) 555-2671; Chinese, Japanese forms | bare digit runs, amounts |
+| phone | <PHONE> | +CC; (415) 555-2671; Chinese, Japanese forms; Tel: 020… | other bare digit runs, amounts |
 | id_number | <ID_NUMBER> | 18-digit Chinese resident ids with a real date and the right checksum | |
 | bank_card | <BANK_CARD> | 13 to 19 digits of a card issuer's prefix with the right Luhn digit | |
 | secret | <SECRET> | private keys, JWTs, tokens of AWS, GitHub, Google, Slack, Stripe, … | hashes, UUIDs |
@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from tasks.text.config import PiiConfig
-from tasks.text.pii_numbers import is_bank_card, is_phone, is_resident_id
+from tasks.text.pii_numbers import LABEL, is_bank_card, is_labelled_phone, is_phone, is_resident_id
 
 EMAIL, IP, PHONE, ID_NUMBER, BANK_CARD, SECRET = (
     "email",
@@ -71,7 +71,7 @@ _SIDE_BY_SIDE = (
 )
 """What several numbers on a line are cut into, until one is known: what strokes part; what blanks part, but
 not a card's four groups, nor an area code in brackets from its number; what blanks and brackets part."""
-SHORTEST_NUMBER = 9
+SHORTEST_NUMBER = 7
 """Characters, at least, of a number that is somebody's."""
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN ([A-Z ]*PRIVATE KEY(?: BLOCK)?)-----(?:(?!-----BEGIN ).){1,20000}?-----END \1-----",
@@ -317,8 +317,10 @@ def _kind_of_number(text: str, start: int, end: int, config: PiiConfig) -> str:
         return BANK_CARD
     if len(compact) <= 22 and config.phone and is_phone(written):
         bare = len(written) == 11 and written.isdigit()
-        return PHONE if not bare or _speaks_of_phones(text, start, end) else ""
-    return ""
+        if not bare or _speaks_of_phones(text, start, end):
+            return PHONE
+    labelled = config.phone and is_labelled_phone(text[max(0, start - LABEL) : start], written)
+    return PHONE if labelled else ""
 
 
 def _speaks_of_phones(text: str, start: int, end: int) -> bool:

@@ -29,6 +29,37 @@ _ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _PROVINCE = re.compile("1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[1-3]")
 
 
+_LABEL = re.compile(
+    r"(?:(?<![A-Za-z\u00c0-\u024f])(?:t[eé]l(?:ephone|éphone|efono|éfono|efone|efon|efoon|efax)?|phone|mobile?"
+    r"|cell(?:phone|(?=\s?[.:：]))|handy|whatsapp|hotline|fax)(?: ?(?:no|nr|number|#)\b)?"
+    r"|(?:电话|電話|手机|手機|座机|座機|热线|熱線|专线|專線|传真|傳真)(?:号码?|號碼?)?)"
+    r"(?P<mark>(?:\s?[.:：]|\s?is\b){0,2})\s{0,3}[(（+]?$",
+    re.IGNORECASE,
+)
+"""What says that the number after it is a phone's: Tel., Phone no:, 电话：."""
+_LABELLED_FORM = re.compile(r"\d{7,15}|\(?\d{1,6}\)?(?:[ .-]?\(?\d{1,6}\)?){1,5}")
+_DATE = re.compile(
+    r"(?:19|20)\d{2}([-./ ])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])|(?:\d{1,3}\.){3}\d{1,3}"
+)
+"""A day, or an address of four bytes."""
+LABEL = 30
+"""Characters before a number in which its label stands."""
+
+
+def is_labelled_phone(before: str, written: str) -> bool:
+    """Whether what stands right before a number says that it is a phone's, and it may be one.
+
+    So there need be no separators, and its plan need not be known: 7 to 15 digits, 9 where the label ends in
+    no mark, as a model's or a year's number may follow then.
+    """
+    label = _LABEL.search(before)
+    if label is None or not _LABELLED_FORM.fullmatch(written) or _DATE.fullmatch(written):
+        return False
+    digits = sum(map(str.isdigit, written))
+    marked = bool(label["mark"]) or not label[0].isascii()
+    return (7 if marked else 9) <= digits <= (15 if written.isdigit() else 13)
+
+
 def is_resident_id(number: str) -> bool:
     """A Chinese resident identity number (GB 11643-1999): province, birth date, ISO 7064 check digit."""
     if len(number) != 18 or not number[:17].isdigit() or not _PROVINCE.match(number):
