@@ -27,7 +27,7 @@ from storage.home import tracking_uri, without_password
 from storage.registry import connect, experiment_id
 
 STATE = "mlflow_run.json"
-"""Holds run_id, experiment_id, tracking_uri, sent_through (the last step sent) and unsent points."""
+"""Holds run_id, experiment_id, tracking_uri, sent (by name, the step of the last point) and unsent points."""
 EXPERIMENT = "modelmill"
 BATCH = 1000
 """Metrics that MLflow takes in one request."""
@@ -76,7 +76,8 @@ class CurveLogger:
         if self._state.get("tracking_uri") not in (None, self._place):
             self._state = {}  # another server has nothing of the curve: it is told all of it again
         self._buffer: list[Point] = [tuple(point) for point in self._state.pop("unsent", [])]
-        self._seen = max([int(self._state.get("sent_through", -1)), *(point[2] for point in self._buffer)])
+        self._sent: dict[str, int] = dict(self._state.pop("sent", {}))
+        self._seen = self._sent | {name: step for name, _, step, _ in self._buffer}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
@@ -96,14 +97,18 @@ class CurveLogger:
             return len(self._buffer)
 
     def log(self, step: int, values: Mapping[str, float | None]) -> None:
-        """Buffer one step's values; steps that an earlier start has sent, or has kept, are left out."""
-        if step <= self._seen:
-            return
+        """Buffer one step's values; of each name, steps that were told before are left out."""
         now = int(time.time() * 1000)
         with self._lock:
-            self._buffer += [
-                (name, float(value), step, now) for name, value in values.items() if value is not None
-            ]
+            for name, value in values.items():
+                if value is not None and step > self._seen.get(name, -1):
+                    self._buffer.append((name, float(value), step, now))
+                    self._seen[name] = step
+
+    def go_back(self, step: int) -> None:
+        """Take what comes after a step again: the training went back to it, and goes on otherwise."""
+        with self._lock:
+            self._seen = {name: min(seen, step) for name, seen in self._seen.items()}
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -170,14 +175,14 @@ class CurveLogger:
 
         while True:
             with self._lock:
-                points = _whole_steps(self._buffer)
+                points = self._buffer[:BATCH]
             if not points:
                 return
             metrics = [Metric(name, value, stamp, step) for name, value, step, stamp in points]
             client.log_batch(self.run_id, metrics=metrics)
             with self._lock:
                 del self._buffer[: len(points)]
-            self._state["sent_through"] = max(point[2] for point in points)
+                self._sent |= {name: step for name, _, step, _ in points}
             self._remember()
 
     def _complain(self, error: Exception) -> None:
@@ -189,13 +194,8 @@ class CurveLogger:
 
     def _remember(self) -> None:
         with self._lock:
-            write_state(self.folder, {**self._state, "unsent": self._buffer if self._closing else []})
-
-
-def _whole_steps(buffer: list[Point]) -> list[Point]:
-    """The points of the next request: all of a step or none, for a killed process has kept only the step."""
-    points, rest = buffer[:BATCH], buffer[BATCH : BATCH + 1]
-    return [point for point in points if not rest or point[2] != rest[0][2]] or points
+            unsent = self._buffer if self._closing else []
+            write_state(self.folder, {**self._state, "sent": self._sent, "unsent": unsent})
 
 
 def read_state(folder: Path) -> dict[str, Any]:

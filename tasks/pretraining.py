@@ -159,9 +159,10 @@ def _train(run: StageRun, spec: Path, config: TrainConfig, curve: CurveLogger) -
         environment=training_environment(tuned_allocator=hardware.tuned_allocator, threads=hardware.threads),
     )
     hear = listener(run, config, curve)
-    for event in metrics.read_events(spec.parent):  # what an earlier attempt told but could not send
-        if event["kind"] in {"step", "held_out"}:
-            hear(event)
+    for row in metrics.curve(spec.parent):  # what an earlier attempt told but could not send
+        hear({"kind": "step", **row})
+        if row["heldout_loss"] is not None:
+            hear({"kind": "held_out", "step": row["step"], "loss": row["heldout_loss"]})
     for restart in range(hardware.restarts + 1):
         try:
             supervise(launch, hear)
@@ -183,7 +184,7 @@ def listener(run: StageRun, config: TrainConfig, curve: CurveLogger) -> Callable
         if kind == "step":
             shown["loss"] = round(event["loss"], 3)
             run.progress(step, config.steps, "steps", **shown)
-            if step % every == 0:
+            if step % every == 0 or step == config.steps:
                 curve.log(step, {key: event[key] for key in ("loss", "lr", "grad_norm")})
         elif kind == "held_out":
             shown["held_out"] = round(event["loss"], 3)
@@ -195,6 +196,8 @@ def listener(run: StageRun, config: TrainConfig, curve: CurveLogger) -> Callable
             curve.log(step, pace)
         elif text := sentence(event):
             run.log.info("%s", text)
+            if kind == "note" and "batch" in event:  # a rewind
+                curve.go_back(event["checkpoint"])
             if kind in {"plan", "resumed"}:
                 run.progress.note(text)
 

@@ -86,6 +86,35 @@ def test_a_curve_that_was_killed_between_two_requests_has_every_value_of_every_s
 
 
 @pytest.mark.filterwarnings("default")
+def test_what_is_told_of_a_step_after_its_loss_was_sent_reaches_the_curve(uri: str, tmp_path: Path) -> None:
+    with CurveLogger(tmp_path, name="a", params={}, uri=uri) as curve:
+        curve.log(40, {"loss": 2.0})
+    with CurveLogger(tmp_path, name="a", params={}, uri=uri) as curve:
+        curve.log(40, {"loss": 2.0})
+        curve.log(40, {"heldout_loss": 3.0})  # the stop came between the two
+    assert history(uri, curve.run_id, "loss") == [(40, 2.0)]
+    assert history(uri, curve.run_id, "heldout_loss") == [(40, 3.0)]
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_a_restarted_process_repeats_comes_once_and_what_a_rewound_one_does_anew(
+    uri: str, tmp_path: Path
+) -> None:
+    with CurveLogger(tmp_path, name="a", params={}, uri=uri) as curve:
+        for step in (1, 2, 3, 2, 3, 4):
+            curve.log(step, {"loss": 1.0 / step})
+        curve.go_back(2)
+        for step in (2, 3):
+            curve.log(step, {"loss": 9.0})
+    told = [(1, 1.0), (2, 1 / 2), (3, 1 / 3), (3, 9.0), (4, 1 / 4)]
+    assert history(uri, curve.run_id, "loss") == told
+    with CurveLogger(tmp_path, name="a", params={}, uri=uri) as curve:
+        for step in (1, 2, 3, 4):
+            curve.log(step, {"loss": 9.0})
+    assert history(uri, curve.run_id, "loss") == [*told, (4, 9.0)]
+
+
+@pytest.mark.filterwarnings("default")
 def test_points_that_found_no_server_are_kept_and_sent_later(uri: str, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
