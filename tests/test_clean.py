@@ -212,6 +212,8 @@ def test_a_domain_is_blocked_however_it_is_spelt(tmp_path: Path, name: str) -> N
         ({"url": {"blocked_domains": ["*.a.org"]}}, "write the name alone, such as example.org"),
         ({"url": {"blocked_words": ["色情"]}}, "letters a to z and digits"),
         ({"language": {"keep": ["cn"]}}, "'cn' is no ISO 639-1 code of a language; write zh"),
+        ({"language": {"keep": ["zho"]}}, "'zho' is no ISO 639-1 code of a language; write zh"),
+        ({"language": {"keep": ["en", "nb"]}}, "'nb' is no ISO 639-1 code of a language; write no"),
         ({"language": {"method": "fasttext"}}, r"name it in language\.fasttext_model\.paths"),
         ({"own_limits": ["zh-CN gopher.min_words=30"]}, "'zh-CN' is no ISO 639-1 code"),
         ({"own_limits": ["zh gopher.min_words=nan"]}, "'nan' is no number"),

@@ -12,6 +12,7 @@ from tasks.text import language
 from tasks.text.addresses import language_in
 from tasks.text.config import LanguageConfig
 from tasks.text.language import LanguageError, identify, share_in, shares
+from tasks.text.language_codes import code_of
 from tasks.text.language_filter import judge, without_foreign
 from tasks.text.language_lines import is_code
 
@@ -130,7 +131,16 @@ def test_code_counts_for_no_language() -> None:
 
 @pytest.mark.parametrize(
     ("stated", "weighed"),
-    [("fr-fr", 0.8), ("de", 0.8), ("", 1), ("en-fr", 1), ("zh-cn", 1), ("cn", 1), ("fra", 1)],
+    [
+        ("fr-fr", 0.8),
+        ("de", 0.8),
+        ("", 1),
+        ("en-fr", 1),
+        ("zh-cn", 1),
+        ("cn", 1),
+        ("fra", 0.8),
+        ("cmn-hans", 1),
+    ],
 )
 def test_what_a_page_states_turns_the_scale_but_does_not_decide(stated: str, weighed: float) -> None:
     assert filtered(SAMPLES["en"], "en", "zh", stated=stated)[0] == pytest.approx(weighed)
@@ -179,6 +189,30 @@ def test_without_cld2_a_mixed_document_still_loses_its_foreign_lines(monkeypatch
     assert set(gone) == {SAMPLES["ru"]}
     assert set(rest.split("\n")) == {SAMPLES["en"], SAMPLES["zh"], ""}
     assert 0.65 < share < 0.95
+
+
+@pytest.mark.parametrize(
+    ("label", "code"),
+    [
+        *(("cmn_Hani", "zh"), ("zho_Hans", "zh"), ("__label__zh", "zh"), ("zh-TW", "zh"), ("chi", "zh")),
+        *(("eng_Latn", "en"), ("EN", "en"), ("yue_Hant", "yue"), ("nb-NO", "no"), ("nno_Latn", "no")),
+        *(
+            ("pes_Arab", "fa"),
+            ("arz", "arz"),
+            ("und_Hani", "und"),
+            ("zxx_Zyyy", "und"),
+            ("english", "english"),
+        ),
+    ],
+)
+def test_a_language_has_one_code_whoever_writes_it(label: str, code: str) -> None:
+    assert code_of(label) == code
+    assert code_of(code) == code
+
+
+def test_a_norwegian_page_is_norwegian_by_either_form() -> None:
+    assert language_in("https://h.example/nb-NO/x") == "no"
+    assert judge(SAMPLES["en"], "nn", LanguageConfig(keep=("en", "no"), stated="refuse"), None).share == 1
 
 
 def test_fasttext_asks_for_its_model() -> None:

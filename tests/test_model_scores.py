@@ -17,6 +17,7 @@ from tasks.text.config import CleanConfig, ScoreConfig
 from tasks.text.dedup_units import units
 from tasks.text.fasttext_model import FastText
 from tasks.text.given_files import GivenFileError
+from tasks.text.language import shares
 from tasks.text.model_errors import ModelError
 from tasks.text.model_scores import LinearModel, load_scorer
 from tasks.text.score_training import read_texts, train
@@ -198,6 +199,17 @@ def test_a_fasttext_classifier_averages_words_and_subwords(tmp_path: Path) -> No
     found = dict(FastText.load(path).predict("good é", 2))
     assert found["hq"] == pytest.approx(float(expected[0]), abs=1e-6)
     assert found["lq"] == pytest.approx(float(expected[1]), abs=1e-6)
+
+
+def test_the_labels_of_a_language_model_become_the_codes_that_are_configured(tmp_path: Path) -> None:
+    labels = ["cmn_Hani", "eng_Latn", "zho_Hans"]
+    path = tmp_path / "lid.bin"
+    path.write_bytes(
+        fasttext_file(["</s>", "x"], labels, np.ones((2, 4)), np.array([[1.0] * 4, [1.1] * 4, [1.0] * 4]))
+    )
+    found = shares("x x", "fasttext", path)
+    assert [code for code, _ in found] == ["zh", "en"]
+    assert sum(share for _, share in found) == pytest.approx(1.0)
 
 
 def test_a_hierarchical_classifier_gives_probabilities(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tasks.text.config import UrlConfig
 from tasks.text.given_files import given_text
+from tasks.text.language_codes import code_of
 
 _WORD = re.compile(r"[a-z0-9]+")
 _LOCALE = re.compile(r"/([a-z]{2})[-_](?:[A-Z][a-z]{3}[-_])?[A-Z]{2}(?=[/.?#]|$)")
@@ -16,7 +17,7 @@ _LOCALE = re.compile(r"/([a-z]{2})[-_](?:[A-Z][a-z]{3}[-_])?[A-Z]{2}(?=[/.?#]|$)
 def language_in(url: str) -> str:
     """The language that an address names with its region (/zh-CN/, /pt_BR.html): its code, or nothing."""
     found = _LOCALE.search(url)
-    return found[1] if found else ""
+    return code_of(found[1]) if found else ""
 
 
 class AddressFilter:

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tasks.settings import StageConfig
 from tasks.text.files_config import FilesConfig
+from tasks.text.language_codes import code_of
 from tasks.text.rules_config import BY_LANGUAGE, C4Config, FineWebConfig, GopherConfig, RepetitionConfig
 from tasks.text.rules_config import limits as rule_limits
 
@@ -79,9 +80,10 @@ class LanguageConfig(StageConfig):
 
 
 def _check_code(code: str) -> None:
-    if not re.fullmatch("[a-z]{2,3}", code) or code in _COUNTRIES:
-        meant = _COUNTRIES.get(code.lower(), "zh, en, fr, …")
-        raise ValueError(f"{code!r} is no ISO 639-1 code of a language; write {meant}")
+    meant = _COUNTRIES.get(code.lower(), code_of(code))
+    if meant != code or not re.fullmatch("[a-z]{2,3}", code):
+        known = meant if re.fullmatch("[a-z]{2}", meant) else "zh, en, fr, …"
+        raise ValueError(f"{code!r} is no ISO 639-1 code of a language; write {known}")
 
 
 _COUNTRIES = {"cn": "zh", "jp": "ja"}

@@ -16,12 +16,12 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from tasks.text.language_codes import UNKNOWN, code_of
+
 Method = Literal["cld2", "langid", "fasttext"]
 Shares = tuple[tuple[str, float], ...]
 Identifier = Callable[[str], Shares]
 
-UNKNOWN = "und"
-"""The ISO 639 code of a language that cannot be told."""
 WINDOWS, WINDOW = 6, 700
 """Windows, and characters in each, that a longer text is identified from."""
 LEAST_KANA = 0.2
@@ -32,7 +32,6 @@ LEAST_PARTICLES = 0.03
 Chinese: Chinese prose has more than twice as many, Japanese hardly any."""
 
 _PARTICLES = re.compile("[的了是这這们們吗嗎么麼没沒很]")
-_ALIASES = {"iw": "he", "jw": "jv", "in": "id", "nb": "no", "nn": "no", "un": UNKNOWN, "zxx": UNKNOWN}
 _KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa\uff66-\uff9d]")
 HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
 _UNREADABLE = re.compile(
@@ -155,11 +154,6 @@ def _identifier(method: Method, model: Path | None) -> Identifier:
     return _cld2 if method == "cld2" and _pycld2() is not None else _langid
 
 
-def _code(name: str) -> str:
-    code = name.partition("-")[0].lower()
-    return _ALIASES.get(code, code)
-
-
 @cache
 def _pycld2() -> Any:
     try:
@@ -183,7 +177,7 @@ def _cld2(text: str, best_effort: bool = False) -> Shares:
         return ()
     shares: dict[str, float] = {}
     for _, name, percent, _ in found[2]:
-        if percent and (code := _code(name)) not in (UNKNOWN, "xx"):
+        if percent and (code := code_of(name)) not in (UNKNOWN, "xx"):
             shares[code] = shares.get(code, 0.0) + percent / 100
     return _largest_first(shares)
 
@@ -199,7 +193,7 @@ def _langid(text: str) -> Shares:
     if not any(map(str.isalpha, text)):
         return ()
     code, probability = _langid_model().classify(text.encode("utf-8", "replace").decode("utf-8"))
-    return ((_code(code), float(probability)),)
+    return ((code_of(code), float(probability)),)
 
 
 @lru_cache(maxsize=2)
@@ -209,6 +203,9 @@ def _fasttext(path: str) -> Identifier:
     model = FastText.load(Path(path))
 
     def identifier(text: str) -> Shares:
-        return tuple((_code(label), share) for label, share in model.predict(text.replace("\n", " "), 3))
+        found: dict[str, float] = {}
+        for label, share in model.predict(text.replace("\n", " "), 3):
+            found[code_of(label)] = found.get(code_of(label), 0.0) + share
+        return _largest_first(found)
 
     return identifier

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tasks.text.config import LanguageConfig
 from tasks.text.language import Shares, line_identifier, share_in, shares
+from tasks.text.language_codes import code_of
 from tasks.text.language_lines import Lines, line_languages
 
 MIXED_FROM = 0.1
@@ -66,5 +67,5 @@ def without_foreign(text: str, judged: Judgement, config: LanguageConfig) -> tup
 
 def stated_code(tag: str) -> str:
     """The two-letter code that a page's tag begins with; empty where it says no language to rely on."""
-    code = tag.partition("-")[0].lower()
+    code = code_of(tag)
     return code if len(code) == 2 and code not in _REGIONS else ""

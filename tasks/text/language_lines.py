@@ -11,7 +11,8 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from tasks.text.language import HAN, UNKNOWN, Identifier, Shares, mostly_kana, quotes_japanese
+from tasks.text.language import HAN, Identifier, Shares, mostly_kana, quotes_japanese
+from tasks.text.language_codes import UNKNOWN
 
 LEAST_LETTERS = 25
 """A line with fewer letters is too short to tell its language by the words."""
