@@ -173,3 +173,21 @@ def test_a_long_table_has_one_head_and_its_json_is_one_array(
     assert [fate["url"] for fate in told] == [f"https://a.example/{i}" for i in range(5)]
     assert json.loads(asked("nowhere.test", "--json")) == []
     assert asked("nowhere.test").startswith("No artifact knows nowhere.test")
+
+
+def test_a_tree_of_corpora_that_add_up_has_each_once(home: Path) -> None:
+    store, corpora = open_store(), list[Artifact]()
+    for number in range(12):
+        recipe = Recipe(stage="deduplicate", code={}, inputs={"number": number})
+        corpora.append(store.make(recipe, tuple(corpus.as_parent() for corpus in corpora), lambda _: {}))
+    name = f"deduplicate/{corpora[-1].key}"
+    output = CliRunner().invoke(app, ["lineage", name, "--json"]).output
+    assert output.count('"created"') == len(corpora)
+    first, second = json.loads(output)["parents"][:2]
+    assert second["parents"] == [corpora[0].as_parent().model_dump()]
+    assert (first["key"], first["parents"]) == (corpora[0].key, [])
+
+
+def test_a_page_and_a_domain_are_not_asked_for_at_once(home: Path) -> None:
+    result = CliRunner().invoke(app, ["lineage", "m", "--url", ALPHA, "--domain", "alpha.example"])
+    assert "not both" in str(result.exception)

@@ -31,11 +31,13 @@ ROWS = 1000
 def lineage_command(console: Console, model: str, *, url: str, domain: str, as_json: bool) -> None:
     """Print the tree of artifacts behind a model, or what became of a page or a domain on its way there.
 
-    Raises TakedownError where the domain is no host.
+    Raises TakedownError where the domain is no host, or a page is asked for too.
     """
     prepare()
-    from tasks.web.takedown import rule
+    from tasks.web.takedown import TakedownError, rule
 
+    if url and domain:
+        raise TakedownError("give --url or --domain, not both")
     store, artifact = open_store(), find_artifact(model)
     if not (url or domain):
         if as_json:
@@ -132,7 +134,19 @@ def _print_json(console: Console, found: Iterable[Fate]) -> None:
     console.out("[]" if before == "[" else "\n]", highlight=False)
 
 
-def _tree(store: Store, artifact: Artifact) -> dict[str, Any]:
-    parents = [store.find(parent.kind, parent.key) for parent in artifact.parents]
-    own = artifact.model_dump(mode="json", exclude={"parents"})
-    return {**own, "parents": [_tree(store, parent) for parent in parents if parent is not None]}
+def _tree(store: Store, root: Artifact) -> dict[str, Any]:
+    """An artifact with its parents, whole where it comes first and by its name elsewhere.
+
+    A corpus that adds to earlier ones is made from all of them, and each of these from those before it.
+    """
+    seen: set[tuple[str, str]] = set()
+
+    def grow(artifact: Artifact) -> dict[str, Any]:
+        if (artifact.kind, artifact.key) in seen:
+            return artifact.as_parent().model_dump()
+        seen.add((artifact.kind, artifact.key))
+        own = artifact.model_dump(mode="json", exclude={"parents"})
+        parents = (store.find(parent.kind, parent.key) for parent in artifact.parents)
+        return {**own, "parents": [grow(parent) for parent in parents if parent is not None]}
+
+    return grow(root)
