@@ -27,6 +27,7 @@ from tasks.web.records import Fault, Record
 from tasks.web.rows import DatasetError, parse_dataset, read_dataset
 from tasks.web.sources import SourceError, resolve, resolve_all
 
+CHINESE = "那天夜里河水涨了起来，到了早晨，低处的草地已经全被淹没。"
 CONFIG = IngestConfig()
 LOCAL = CrawlConfig(allow_hosts=("127.0.0.1",), host_delay_seconds=0, backoff_seconds=0.01, retries=1)
 NEAR = IngestConfig(crawl=LOCAL)
@@ -111,16 +112,49 @@ def test_files_of_no_known_kind_and_empty_ones(tmp_path):
 def test_a_file_whose_rows_all_are_unreadable_is_refused_with_the_mend(tmp_path):
     pq.write_table(pa.table({"content": ["一段文字。"], "id": [1]}), tmp_path / "a.parquet")
     (tmp_path / "b.json").write_text('\ufeff \n[\n {"text": "one"},\n {"text": "two"}\n]')
-    (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress('{"text": "one"}'.encode("utf-16")))
+    (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress('[{"text": "one"}]'.encode("utf-16")))
     for name, message in [
         ("a.parquet", r"no column 'text' but 'content', 'id'; name .* ingest\.text_field"),
         ("b.json", r"one JSON array and no JSON Lines; write a row a line, .*jq"),
-        ("c.jsonl.gz", "in UTF-16; save it as UTF-8"),
+        ("c.jsonl.gz", "one JSON array and no JSON Lines"),
     ]:
         with pytest.raises(SourceError, match=message):
             resolve(str(tmp_path / name), CONFIG)
     for config in (IngestConfig(text_field="content"), IngestConfig(html_field="content")):
         assert len(resolve(str(tmp_path / "a.parquet"), config)) == 1
+
+
+@pytest.mark.parametrize("packing", [bytes, gzip.compress, zstandard.compress])
+@pytest.mark.parametrize(
+    ("charset", "said"),
+    [
+        *(("gb18030", CHINESE), ("gbk", CHINESE), ("utf-8-sig", CHINESE), ("utf-16", CHINESE)),
+        *(("utf-16-le", CHINESE), ("utf-16-be", CHINESE)),
+        ("big5", "那天夜裡河水漲了起來，到了早晨，低處的草地已經全被淹沒。"),
+        ("cp932", "今日はとても天気が良かったので、公園を散歩して昼食をとることにしました。"),
+    ],
+)
+def test_json_lines_are_read_in_the_charset_that_they_were_saved_in(tmp_path, charset, said, packing):
+    rows = [{"text": "plain words", "id": 0}, *({"text": f"{said}\n{n}", "id": n} for n in range(9))]
+    lines = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "x.jsonl").write_bytes(packing(lines.encode(charset)))
+    (ref,) = resolve(str(tmp_path / "x.jsonl"), CONFIG)
+    found = read_records(Path(ref.uri), "jsonl", CONFIG)
+    assert [record.text for record in found] == [row["text"] for row in rows]
+
+
+def test_broken_lines_of_a_file_in_another_charset_cost_themselves_alone(tmp_path):
+    row = f'{{"text": "{CHINESE}"}}'.encode("gb18030")
+    (tmp_path / "x.jsonl").write_bytes(b"\n".join([row, row, b'{"text": "\xff\xff"}', b"{" + row, row]))
+    found = list(read_records(tmp_path / "x.jsonl", "jsonl", CONFIG))
+    assert [getattr(record, "reason", "") for record in found] == ["", "", "bad_text", "bad_json", ""]
+    assert found[4].text == CHINESE
+
+
+def test_what_is_too_little_to_tell_a_charset_by_is_no_text(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes('{"text": "你好"}'.encode("gbk"))
+    (found,) = read_records(tmp_path / "x.jsonl", "jsonl", CONFIG)
+    assert found.reason == "bad_json"
 
 
 def test_a_row_says_what_it_has_where_its_text_should_be(tmp_path):

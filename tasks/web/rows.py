@@ -7,24 +7,15 @@ import json
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.web.config import IngestConfig
-from tasks.web.frames import (
-    Compression,
-    FalseStartsError,
-    Frame,
-    FrameError,
-    compression_of,
-    find_frame,
-    open_frame,
-    zstd_dictionary,
-)
 from tasks.web.records import Fault, Record
+from tasks.web.row_lines import pieces, row_lines
 
 ROWS_AT_ONCE = 64
 
@@ -103,11 +94,9 @@ def _without_columns(names: list[str], config: IngestConfig) -> str:
 
 
 def _no_lines(path: Path) -> str:
-    head = next(_pieces(path), b"")
+    head = next(pieces(path), b"")
     if isinstance(head, Fault):
         return ""
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "is in UTF-16; save it as UTF-8"
     head = head.removeprefix(codecs.BOM_UTF8).lstrip()
     if head[:1] == b"[":
         return (
@@ -124,8 +113,9 @@ def is_document(file: Path) -> bool:
 
 
 def read_jsonl(path: Path, name: str, config: IngestConfig) -> Iterator[Record | Fault]:
-    """Rows of a .jsonl file, plain, gzip or zstd; the offset is the line's number, from 0."""
-    for number, line in enumerate(_lines(path, config.max_record_bytes)):
+    """Rows of a .jsonl file, plain, gzip or zstd, in whatever charset; the offset is the line's number, from
+    0."""
+    for number, line in enumerate(row_lines(path, config.max_record_bytes)):
         if config.max_rows and number >= config.max_rows:
             return
         if isinstance(line, Fault):
@@ -140,64 +130,6 @@ def _json_record(line: bytes, number: int, name: str, config: IngestConfig) -> R
     except (ValueError, RecursionError) as error:
         return Fault("", number, "bad_json", f"line {number + 1}: {error}")
     return row_record(row, number, name, config)
-
-
-def _lines(path: Path, limit: int) -> Iterator[bytes | Fault]:
-    """Lines of at most ``limit`` bytes; a longer one, or a break in the file, is a fault in its place."""
-    buffer, too_long = bytearray(), False
-    for piece in _pieces(path):
-        if isinstance(piece, Fault):
-            yield piece
-            if buffer:
-                yield bytes(buffer)
-            buffer, too_long = bytearray(), False
-            continue
-        start = 0
-        while (end := piece.find(b"\n", start)) >= 0:
-            buffer += piece[start:end]
-            if too_long or len(buffer) > limit:
-                yield Fault("", 0, "too_large", f"a line over {limit} bytes")
-            else:
-                yield bytes(buffer)
-            buffer, too_long, start = bytearray(), False, end + 1
-        buffer += piece[start:]
-        if len(buffer) > limit:
-            buffer, too_long = bytearray(), True
-    if too_long:
-        yield Fault("", 0, "too_large", f"a line over {limit} bytes")
-    elif buffer:
-        yield bytes(buffer)
-
-
-def _pieces(path: Path) -> Iterator[bytes | Fault]:
-    """The decompressed bytes of a file, frame after frame; after a broken one from the next that begins with
-    a row."""
-    compression, size = compression_of(path), path.stat().st_size
-    with path.open("rb") as file:
-        dictionary, offset = zstd_dictionary(file) if compression == "zstd" else (b"", 0)
-        while offset < size:
-            frame: Frame | None = None
-            try:
-                frame = open_frame(file, compression, offset, dictionary)
-                while piece := frame.read():
-                    yield piece
-                offset += frame.consumed
-            except FrameError as error:
-                yield Fault("", offset, error.reason, error.detail)
-                read = frame.consumed if frame else 0
-                offset = _next_rows(file, compression, offset + max(1, read), size, dictionary)
-
-
-def _next_rows(file: BinaryIO, compression: Compression, start: int, size: int, dictionary: bytes) -> int:
-    """Where the next frame starts that begins with a row, or the file's end."""
-    while start < size:
-        try:
-            found = find_frame(file, compression, start, b"{", size, dictionary)
-        except FalseStartsError as error:
-            start = error.end
-        else:
-            return size if found is None else found
-    return size
 
 
 def read_parquet(
