@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zlib
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,6 +28,7 @@ from tasks.web.robots import read_rules
 from tasks.web.sitemaps import is_listing, listed_addresses
 from tasks.web.urls import Scope, canonical_url, find_links
 from tasks.web.warc import WarcRecord, read_warc
+from tasks.web.warc_write import WarcWriter
 
 
 def settings(**changes) -> CrawlConfig:
@@ -239,6 +241,20 @@ def test_limits_on_pages_bytes_depth_and_time(site, tmp_path):
     site.pages["/3"] = lambda _: time.sleep(3) or links("/4")
     by_time = run(site, tmp_path / "time", "/0", max_seconds=1)
     assert (by_time.ended, by_time.pages) == ("max_seconds", 3)
+
+
+def test_links_by_http_to_a_site_that_is_crawled_by_https_are_followed_there(tmp_path):
+    pages = {
+        "https://h.example/": links("http://h.example/a", "http://other.example/b"),
+        "https://h.example/a": links("https://h.example/", "http://h.example:8080/c"),
+    }
+    with WarcWriter(tmp_path / "left.warc.gz", software="x", date=datetime.now(UTC)) as warc:
+        for url, content in pages.items():
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n"
+            warc.response(url, datetime.now(UTC), head, content.encode())
+    config = settings(robots=False, sitemaps=False, scope="host")
+    report = crawl(["https://h.example/"], config, tmp_path, left=[tmp_path / "left.warc.gz"])
+    assert (report.pages, report.skipped["out_of_scope"]) == (2, 2)
 
 
 def test_an_infinite_redirect_ends(site, tmp_path, page):

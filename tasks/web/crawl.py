@@ -177,7 +177,7 @@ class _Crawl:
         site = host_of(target.url)
         if target.seed and self.config.sitemaps and site not in self.sites:
             self.sites.add(site)
-            for url in self.robots.sitemaps(target.url):
+            for url in map(self.scope.secured, self.robots.sitemaps(target.url)):
                 self._enqueue(_Target(url, target.depth + 1, listing=True))
 
     def _take_up_page(self, target: _Target, outcome: Response | FetchError) -> None:
@@ -232,14 +232,14 @@ class _Crawl:
                 return
         if is_page:
             links = find_links(message.body, target.url, charset)
-            for url in links.pages:
+            for url in map(self.scope.secured, links.pages):
                 self._enqueue(_Target(url, depth))
-            for url in links.feeds if self.config.sitemaps else ():
+            for url in map(self.scope.secured, links.feeds if self.config.sitemaps else ()):
                 self._enqueue(_Target(url, depth, listing=host_of(url) == host_of(target.url)))
 
     def _follow_listing(self, target: _Target, content: bytes) -> None:
         index = is_index(content)
-        for url in listed_addresses(content, target.url):
+        for url in map(self.scope.secured, listed_addresses(content, target.url)):
             nested = (index or url.endswith((".xml", ".xml.gz"))) and host_of(url) == host_of(target.url)
             self._enqueue(_Target(url, target.depth + 1, listing=nested))
 

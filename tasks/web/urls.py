@@ -117,6 +117,13 @@ class Scope:
             return False
         return self.kind == "any" or any(_below(parts, urlsplit(seed), self.kind) for seed in self.seeds)
 
+    def secured(self, url: str) -> str:
+        """A link's address, by https where a seed of its host is: sites that moved there still write http."""
+        found, scheme, rest = url.partition("http://")
+        netloc = rest.partition("/")[0]
+        secure = any(seed.startswith(f"https://{netloc}/") for seed in self.seeds)
+        return f"https://{rest}" if scheme and not found and secure else url
+
     def widened(self, url: str) -> Scope:
         """This scope and that of one more seed: where a seed redirects to, the site is."""
         return Scope(self.kind, (*self.seeds, url), self.include, self.exclude)
