@@ -12,7 +12,7 @@ from pydantic import Field
 
 from flows import plain_failures
 from flows.announcements import announce
-from flows.upkeep import sweep
+from flows.upkeep import damaged, sweep
 from storage.champions import Change, promote_by_hand, rollback
 from storage.registry import CANDIDATE, connect
 from storage.store import open_store
@@ -125,13 +125,10 @@ def upkeep(config: UpkeepConfig) -> dict[str, float]:
     """
     store, log = open_store(), get_run_logger()
     if config.verify:
-        damage = [
-            f"{a.kind}/{a.key}: {d.path}: {d.problem}" for a in store.artifacts() for d in store.verify(a)
-        ]
-        if damage:
+        if found := damaged(store):
             raise DamagedStoreError(
-                f"{len(damage)} file(s) differ from their manifests. Delete the artifact's folder, and only "
-                "that stage is made anew:\n" + "\n".join(damage)
+                f"{len(found)} file(s) differ from what was committed. Delete the artifact's folder, and only "
+                "that stage is made anew:\n" + "\n".join(f"{d.path} {d.problem}" for d in found)
             )
         log.info("every committed file is as its manifest says")
     swept = sweep(apply=config.delete, keep_runs=config.keep_runs, grace_hours=config.grace_hours)

@@ -10,7 +10,7 @@ from itertools import chain
 from flows.runs import run_notes
 from storage.artifacts import Artifact
 from storage.running import needed_since
-from storage.store import Leftover, Place, Store, open_store
+from storage.store import Damage, Leftover, Place, Store, open_store
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Swept:
             yield f"{artifact.kind}/{artifact.key}", artifact.bytes, artifact.created
         for left in self.leftovers:
             yield f"{left.place} ({left.what})", left.bytes, left.latest
+
+
+def damaged(store: Store) -> list[Damage]:
+    """Every committed file that is not as its manifest says, and every manifest that cannot be read."""
+    return [*chain.from_iterable(store.verify(a) for a in store.artifacts()), *store.unreadable()]
 
 
 def sweep(*, apply: bool, keep_runs: int, grace_hours: float) -> Swept:

@@ -118,7 +118,9 @@ class LocalStore:
 
     def verify(self, artifact: Artifact) -> list[Damage]:
         """Hash every file again and tell of those that differ from the manifest."""
-        return damages(self.folder(artifact.kind, artifact.key), artifact)
+        folder = self.folder(artifact.kind, artifact.key)
+        found = damages(folder, artifact)
+        return found if (folder / MANIFEST).exists() else []  # deleted meanwhile, which is no damage
 
     def unreadable(self) -> list[Damage]:
         """Manifests that are there and are none."""

@@ -99,7 +99,7 @@ class Store(Protocol):
         """Every committed artifact (of one kind), oldest first."""
 
     def verify(self, artifact: Artifact) -> list[Damage]:
-        """Hash every part again; the list is empty where all is as the manifest says."""
+        """Hash every part again; the list is empty where all is as the manifest says, or it was deleted."""
 
     def unreadable(self) -> list[Damage]:
         """Manifests that cannot be read: their artifacts count as absent, and are made anew when needed."""

@@ -119,6 +119,8 @@ def test_damage_is_named_and_never_opened(store: ObjectStore) -> None:
     assert damage.path.endswith(LOUD)
     with pytest.raises(ArtifactMissingError, match="damaged"):
         store.open(made)
+    store.remove(made.kind, made.key)
+    assert store.verify(made) == [], "what was deleted after it was listed is not damaged"
 
 
 def test_a_copy_of_what_was_made_anew_elsewhere_is_not_taken_for_it(store: ObjectStore, home: Path) -> None:

@@ -117,8 +117,9 @@ def test_after_a_rollback_the_latest_changes_are_listed(registry: None) -> None:
     for version in "12121212":
         promote(client, "mini", version, expected=expected, reason="try")
         expected = version
-    said = CliRunner().invoke(app, ["rollback", "mini", "--reason", "enough"], catch_exceptions=False).output
-    assert "rollback 1: enough" in said
+    reason = "enough, see [/tmp/notes] and what is said of it there"
+    said = CliRunner().invoke(app, ["rollback", "mini", "--reason", reason], catch_exceptions=False).output
+    assert f"rollback 1: {reason}\n" in said
 
 
 def test_of_many_versions_an_error_names_the_latest(registry: None) -> None:
@@ -172,7 +173,8 @@ def test_upkeep_lists_then_deletes_and_fails_on_damage(home: Path, prefect_api: 
     store = open_store()
     assert all(store.find(a.kind, a.key) for a in artifacts)
     (store.open(artifacts[0]) / "text").write_text("changed")
-    with pytest.raises(DamagedStoreError, match="text"):
+    (store.open(artifacts[1]) / MANIFEST).write_text("{")
+    with pytest.raises(DamagedStoreError, match=rf"2 file[^$]*/text has[^$]*/{MANIFEST} cannot be read"):
         upkeep(UpkeepConfig(grace_hours=0.0))
     upkeep(UpkeepConfig(grace_hours=0.0, verify=False, delete=True))
     assert list(store.artifacts()) == []

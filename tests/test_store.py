@@ -94,6 +94,8 @@ def test_verify_names_the_file_in_which_one_byte_was_flipped(store: LocalStore) 
     [damage] = store.verify(made)
     assert damage.path == str(file)
     assert "other content" in damage.problem
+    store.remove(made.kind, made.key)
+    assert store.verify(made) == [], "what was deleted after it was listed is not damaged"
 
 
 def test_a_manifest_that_cannot_be_read_is_named(store: LocalStore) -> None:

@@ -13,6 +13,7 @@ from flows import show
 from flows.environment import prepare
 from flows.loading import load_config
 from flows.references import find_artifact
+from flows.upkeep import damaged
 from storage.store import Store, open_store
 
 
@@ -45,8 +46,7 @@ def verify_command(console: Console, name: str) -> None:
     """Hash what is committed again; ends with exit status 1 where a file differs."""
     store = open_store()
     artifacts = [find_artifact(name)] if name else list(store.artifacts())
-    found = [damage for artifact in artifacts for damage in store.verify(artifact)]
-    found += [] if name else store.unreadable()
+    found = store.verify(artifacts[0]) if name else damaged(store)
     files, size = sum(len(a.parts) for a in artifacts), sum(a.bytes for a in artifacts)
     if found:
         console.print(show.damage_table(found, store.uri))

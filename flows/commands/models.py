@@ -109,4 +109,5 @@ def rollback_command(console: Console, name: str, reason: str) -> None:
     change = rollback(client, name.removeprefix("models:/"), reason=reason)
     console.print(f"models:/{change.name}/{change.version} is champion again; {change.replaced} is not.")
     for past in history(client, change.name)[-5:]:
-        console.print(f"[dim]{past['at']} {past['action']} {past['version']}: {past['reason']}[/]")
+        told = f"{past['at']} {past['action']} {past['version']}: {past['reason']}"
+        console.print(Text(told, style="dim"), soft_wrap=True)
