@@ -17,6 +17,7 @@ from storage.shard_cache import RemoteSet, ShardCache
 from storage.token_shards import TokenSet, open_set
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.supervisor import die_with_parent
+from tasks.tokens import packed
 from tasks.tokens.errors import ChangedDataError, TokensError
 from tasks.tokens.loader import Loader, Stream, evenly_spaced
 from tasks.tokens.packed import PackedLoader
@@ -114,11 +115,17 @@ def _check_packing(tokens: TokenSet | RemoteSet, context: int) -> None:
         )
 
 
-def held_out_windows(tokens: TokenSet | RemoteSet, config: TrainConfig) -> np.ndarray:
-    """Held-out sequences to watch while training, int64, (windows, T + 1); none without a held-out set."""
-    if tokens.held_out is None:
-        return np.zeros((0, config.model.context + 1), np.int64)
-    return evenly_spaced(tokens.held_out.ids, config.model.context, config.held_out.sequences)
+def held_out_sequences(tokens: TokenSet | RemoteSet, config: TrainConfig) -> tuple[np.ndarray, ...]:
+    """Held-out sequences to watch while training, laid out as training's are: as a batch of them all.
+
+    There are none without a held-out set.
+    """
+    index, context, count = tokens.index, config.model.context, config.held_out.sequences
+    ids = np.zeros(0, np.uint16) if tokens.held_out is None else tokens.held_out.ids
+    if index.plans:
+        return packed.held_out(ids, index.eos, context, count).arrays
+    windows = evenly_spaced(ids, context, count)
+    return np.ascontiguousarray(windows[:, :-1]), np.ascontiguousarray(windows[:, 1:])
 
 
 def main(spec_path: Path) -> int:
@@ -134,7 +141,7 @@ def main(spec_path: Path) -> int:
         config=config,
         vocab_size=tokens.index.vocab_size,
         corpus_tokens=tokens.index.tokens,
-        held_out=held_out_windows(tokens, config),
+        held_out=held_out_sequences(tokens, config),
         tokenizer=spec.tokenizer,
         folder=spec.folder,
         batches=lambda world: TokenBatches(tokens, config, world.rank, world.size),

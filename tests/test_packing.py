@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.gpt.model import GPT, GPTConfig
 from tasks.tokens.errors import TooLittleTextError
-from tasks.tokens.packed import PackedLoader
+from tasks.tokens.packed import PackedLoader, held_out
 from tasks.tokens.packing import best_fit_decreasing, plan
 from tasks.tokens.sampler import Order
 from tasks.tokens.streams import ArrayShard, Stream
@@ -91,6 +91,18 @@ def test_each_token_is_predicted_once_from_its_own_document(lengths: list[int]) 
     assert sorted(predicted) == sorted(
         token for n, length in enumerate(lengths) for token in [*range(100 * n + 1, 100 * n + length), 0]
     )
+
+
+def test_held_out_documents_are_packed_as_training_ones_and_spread() -> None:
+    lengths = [7, 30, 2, 9, 11, 25, 8, 3, 3, 40, 5]
+    ids = np.concatenate([[*range(100 * n + 1, 100 * n + length), 0] for n, length in enumerate(lengths)])
+    packed, every = loader(lengths, batch=1), held_out(ids.astype(np.uint16), 0, 8, 1000)
+    assert len(every.targets) == packed.sequences
+    trained = {str([a.tolist() for a in packed.batch(index)]) for index in range(packed.sequences)}
+    rows = zip(*every.arrays, strict=True)
+    assert {str([[array.tolist()] for array in row]) for row in rows} == trained
+    assert held_out(ids.astype(np.uint16), 0, 8, 5).targets.shape == (5, 8)
+    assert held_out(np.zeros(0, np.uint16), 0, 8, 5).targets.shape == (0, 8)
 
 
 def test_ranks_together_see_what_one_sees() -> None:

@@ -24,11 +24,19 @@ from storage import registry
 from storage.artifacts import Artifact, Recipe
 from storage.errors import ArtifactMissingError
 from storage.store import Draft, open_store
-from storage.token_shards import GroupInfo, PlanInfo, TokenIndex, write_index, write_plan, write_shard
+from storage.token_shards import (
+    GroupInfo,
+    PlanInfo,
+    TokenIndex,
+    open_set,
+    write_index,
+    write_plan,
+    write_shard,
+)
 from storage.tracking import STATE
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.errors import ExportError, TrainingError
-from tasks.gpt.export import save_hf
+from tasks.gpt.export import load_hf, save_hf
 from tasks.gpt.model import GPT, GPTConfig
 from tasks.pretraining import flatten, pretrain
 from tasks.progress import listening
@@ -147,6 +155,25 @@ def test_the_artifact_holds_a_model_its_curve_and_its_timings(inputs: tuple[Arti
     model = GPT2LMHeadModel.from_pretrained(folder / "hf")
     assert AutoTokenizer.from_pretrained(folder / "hf")("a")["input_ids"]
     assert model.config.vocab_size == 257
+
+
+@pytest.mark.parametrize("inputs", [32], indirect=True, ids=["packed"])
+def test_packed_training_watches_held_out_documents_apart_as_it_trains_on_them(
+    inputs: tuple[Artifact, Artifact],
+) -> None:
+    held_out = CONFIG.held_out.model_copy(update={"sequences": 1000})
+    config = CONFIG.model_copy(update={"precision": "float32", "held_out": held_out})
+    told = pretrain.run_now(*inputs, config)
+    model = load_hf(open_store().open(told) / "hf").eval()
+    shard = open_set(open_store().open(inputs[0])).held_out
+    assert shard is not None
+    losses = []
+    for document in np.split(shard.ids.astype(np.int64), shard.offsets[1:-1]):
+        before = np.append(0, document[:-1])
+        for start in range(0, len(document), 32):
+            x, y = (torch.from_numpy(row[None, start : start + 32]) for row in (before, document))
+            losses += model.token_losses(x, y)[0].tolist()
+    assert told.stats["heldout_loss"] == pytest.approx(np.mean(losses), abs=1e-4)
 
 
 def test_shards_of_a_bucket_are_read_through_a_cache_to_the_same_weights(

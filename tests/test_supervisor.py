@@ -67,7 +67,7 @@ die_with_parent()
 held_out = (np.arange(6)[:, None] + 3 * np.arange(17)) % 60
 sys.exit(train(Job(
     config=TrainConfig.model_validate_json(sys.argv[2]),
-    vocab_size=60, corpus_tokens=1000, held_out=held_out,
+    vocab_size=60, corpus_tokens=1000, held_out=(held_out[:, :-1], held_out[:, 1:]),
     tokenizer=folder.parent / "tokenizer", folder=folder, batches=Batches,
 )))
 """

@@ -116,6 +116,11 @@ def token_shares(
     return [count * world.size / total for count in counts]
 
 
+def places(arrays: tuple[np.ndarray, ...]) -> int:
+    """Places of a batch that hold a token."""
+    return int((arrays[2] >= 0).sum()) if len(arrays) > 2 else int(arrays[1].size)
+
+
 def is_sharded(tensor: Tensor) -> bool:
     """Whether each process holds only a part of it."""
     return hasattr(tensor, "device_mesh")

@@ -46,8 +46,8 @@ class Job:
     config: TrainConfig
     vocab_size: int
     corpus_tokens: int
-    held_out: np.ndarray
-    """Held-out sequences with their next tokens, int64, (windows, T + 1); may be empty."""
+    held_out: tuple[np.ndarray, ...]
+    """Held-out sequences, a batch of all of them as a trainer takes it; may be empty."""
     tokenizer: Path
     folder: Path
     """Gets metrics files, ``checkpoints/`` and, at the end, ``hf/``."""
@@ -177,7 +177,7 @@ def _parts(
         world.size,
     )
     metrics.write("plan", **plan.facts(), ceiling=ceiling, **devices.describe(device), processes=world.size)
-    if config.held_out.every_steps and not len(job.held_out):
+    if config.held_out.every_steps and not len(job.held_out[0]):
         metrics.write("note", text=_no_held_out_loss(config))
     return Parts(
         model=model,
@@ -280,9 +280,9 @@ def _moving_seconds(model: GPT, config: TrainConfig, device: Device) -> float:
     return elapsed
 
 
-def _grouped(windows: np.ndarray, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    parts = [windows[start : start + size] for start in range(0, len(windows), size)]
-    return [(np.ascontiguousarray(part[:, :-1]), np.ascontiguousarray(part[:, 1:])) for part in parts]
+def _grouped(sequences: tuple[np.ndarray, ...], size: int) -> list[tuple[np.ndarray, ...]]:
+    starts = range(0, len(sequences[0]), size)
+    return [tuple(array[start : start + size] for array in sequences) for start in starts]
 
 
 def _export(trainer: Trainer, job: Job, world: World, outcome: Outcome, metrics: MetricsWriter) -> None:

@@ -70,7 +70,8 @@ class Parts:
     model: GPT
     config: TrainConfig
     batches: Batches
-    held_out: list[tuple[np.ndarray, np.ndarray]]
+    held_out: list[tuple[np.ndarray, ...]]
+    """Batches as :meth:`Batches.batch` gives them."""
     device: Device
     micro_batch: int
     saver: Saver

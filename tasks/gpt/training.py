@@ -25,7 +25,7 @@ from tasks.gpt import checkpoint as checkpoints
 from tasks.gpt import optim, schedule, snapshot
 from tasks.gpt.checkpoint import Checkpoint, CheckpointError
 from tasks.gpt.device import peak_memory, synchronise
-from tasks.gpt.distributed import accumulating, spread, token_shares, whole
+from tasks.gpt.distributed import accumulating, places, spread, token_shares, whole
 from tasks.gpt.errors import TrainingError, TrainingHaltedError
 from tasks.gpt.estimate import flops_per_token
 from tasks.gpt.guard import Guard, way_out
@@ -222,10 +222,11 @@ class Trainer:
         total = tokens = 0.0
         for first in range(0, len(batches), self.world.size):
             index = first + self.world.rank
-            x, y = batches[index % len(batches)]
-            loss = float(self._loss(self.module, self._tensor(x), self._tensor(y)))
+            batch = batches[index % len(batches)]
+            loss = float(self._loss(self.module, *map(self._tensor, batch)))
             if index < len(batches):
-                total, tokens = total + loss * y.size, tokens + y.size
+                count = places(batch)
+                total, tokens = total + loss * count, tokens + count
             self._tell("alive")
         self.model.train()
         total, tokens = self.world.sum([total, tokens])

@@ -127,8 +127,10 @@ def evenly_spaced(ids: Ids, seq_len: int, count: int) -> Ints:
     For held-out losses: the same windows each time. Empty where the tokens do not make one window.
     """
     width = seq_len + 1
-    windows = len(ids) // width
-    if not windows:
-        return np.zeros((0, width), np.int64)
-    chosen = np.unique(np.linspace(0, windows - 1, min(count, windows)).astype(np.int64)).tolist()
-    return np.stack([ids[index * width : (index + 1) * width] for index in chosen]).astype(np.int64)
+    windows = [ids[index * width : (index + 1) * width] for index in spaced(len(ids) // width, count)]
+    return np.stack(windows).astype(np.int64) if windows else np.zeros((0, width), np.int64)
+
+
+def spaced(things: int, count: int) -> list[int]:
+    """At most ``count`` numbers below ``things``, evenly spaced and ascending."""
+    return [int(number) for number in np.unique(np.linspace(0, things - 1, min(count, things)).astype(int))]

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.tokens import packing
+from tasks.tokens.loader import spaced
 from tasks.tokens.packing import Plan
 from tasks.tokens.sampler import Order, Sampler
-from tasks.tokens.streams import Run, Stream
+from tasks.tokens.streams import ArrayShard, Ids, Run, Stream
 
 Ints = NDArray[np.int64]
 
@@ -25,6 +27,11 @@ class PackedBatch:
     pieces: NDArray[np.int32]
     """Which piece of its sequence each place belongs to, from 0; -1 where there is none. Attention within
     documents is where two places have the same number."""
+
+    @property
+    def arrays(self) -> tuple[Ints, Ints, NDArray[np.int32]]:
+        """What a trainer takes."""
+        return self.inputs, self.targets, self.pieces
 
 
 class PackedLoader:
@@ -55,27 +62,21 @@ class PackedLoader:
 
     def batch(self, index: int) -> tuple[Ints, Ints, NDArray[np.int32]]:
         """Inputs, targets and pieces, (B, T) each: what a trainer takes."""
-        packed = self.packed(index)
-        return packed.inputs, packed.targets, packed.pieces
+        return self.packed(index).arrays
 
     def packed(self, index: int) -> PackedBatch:
         """This rank's slice of global batch ``index`` with its documents' places."""
         numbers, streams = (array.tolist() for array in self._sampler.mine(index))
-        shape = (len(numbers), self.order.seq_len)
-        batch = PackedBatch(
-            np.full(shape, self.eos, np.int64),
-            np.full(shape, self.eos, np.int64),
-            np.full(shape, -1, np.int32),
-        )
+        batch = _empty(len(numbers), self.order.seq_len, self.eos)
         for row, (number, stream) in enumerate(zip(numbers, streams, strict=True)):
-            self._fill(batch, row, stream, number)
+            _fill(batch, row, self._runs[stream], _pieces(self._plans[stream], number))
         return batch
 
     def documents(self, index: int) -> list[str]:
         """Identities of the documents in global batch ``index``, each once, over all ranks."""
         found: dict[str, None] = {}
         for number, stream in zip(*(array.tolist() for array in self._sampler.all(index)), strict=True):
-            for start, length in self._pieces(stream, number):
+            for start, length in _pieces(self._plans[stream], number):
                 found |= dict.fromkeys(self._runs[stream].documents(start, length))
         return list(found)
 
@@ -102,19 +103,43 @@ class PackedLoader:
         """As a Loader's."""
         return self._sampler.restore(state)
 
-    def _fill(self, batch: PackedBatch, row: int, stream: int, number: int) -> None:
-        place = 0
-        for nth, (start, length) in enumerate(self._pieces(stream, number)):
-            tokens = self._runs[stream].piece(start, length)
-            places = slice(place, place + length)
-            batch.targets[row, places] = tokens
-            batch.inputs[row, place + 1 : place + length] = tokens[:-1]
-            if start:
-                batch.inputs[row, place] = self._runs[stream].piece(start - 1, 1)[0]
-            batch.pieces[row, places] = nth
-            place += length
 
-    def _pieces(self, stream: int, number: int) -> list[tuple[int, int]]:
-        plan = self._plans[stream]
-        pieces = slice(int(plan.offsets[number]), int(plan.offsets[number + 1]))
-        return list(zip(plan.starts[pieces].tolist(), plan.lengths[pieces].tolist(), strict=True))
+def held_out(ids: Ids, eos: int, seq_len: int, count: int) -> PackedBatch:
+    """At most ``count`` of the sequences that documents are packed into, evenly spaced; perhaps none.
+
+    For held-out losses: the same sequences each time. ``ids`` are the documents' tokens one after another,
+    each with the end-of-text id at its end.
+    """
+    ends = np.flatnonzero(ids == eos) + 1
+    plan = packing.plan(np.diff(ends, prepend=0), seq_len)
+    chosen, run = spaced(plan.sequences, count), Run(Stream([ArrayShard(ids)]))
+    batch = _empty(len(chosen), seq_len, eos)
+    for row, number in enumerate(chosen):
+        _fill(batch, row, run, _pieces(plan, number))
+    return batch
+
+
+def _empty(sequences: int, seq_len: int, eos: int) -> PackedBatch:
+    shape = (sequences, seq_len)
+    return PackedBatch(
+        np.full(shape, eos, np.int64), np.full(shape, eos, np.int64), np.full(shape, -1, np.int32)
+    )
+
+
+def _pieces(plan: Plan, number: int) -> list[tuple[int, int]]:
+    """Where each piece of a sequence starts in its run of tokens, and how long it is."""
+    pieces = slice(int(plan.offsets[number]), int(plan.offsets[number + 1]))
+    return list(zip(plan.starts[pieces].tolist(), plan.lengths[pieces].tolist(), strict=True))
+
+
+def _fill(batch: PackedBatch, row: int, run: Run, pieces: Sequence[tuple[int, int]]) -> None:
+    place = 0
+    for nth, (start, length) in enumerate(pieces):
+        tokens = run.piece(start, length)
+        places = slice(place, place + length)
+        batch.targets[row, places] = tokens
+        batch.inputs[row, place + 1 : place + length] = tokens[:-1]
+        if start:
+            batch.inputs[row, place] = run.piece(start - 1, 1)[0]
+        batch.pieces[row, places] = nth
+        place += length
