@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -198,6 +199,20 @@ def test_requests_at_once_and_their_pace_keep_to_the_config(site, tmp_path):
     started = time.monotonic()
     run(site, tmp_path / "b", host_delay_seconds=0.1, robots=False, sitemaps=False)
     assert time.monotonic() - started >= 0.6
+
+
+def test_crawls_of_one_host_side_by_side_are_one_visitor(site, tmp_path):
+    site.pages = {f"/{part}": links(*(f"/{part}/{i}" for i in range(6))) for part in "ab"}
+    site.pages |= {
+        f"/{part}/{i}": lambda _: time.sleep(0.05) or site_page() for part in "ab" for i in range(6)
+    }
+    allowed = {"host_concurrency": 2, "host_delay_seconds": 0.05, "robots": False, "sitemaps": False}
+    started = time.monotonic()
+    with ThreadPoolExecutor(2) as threads:
+        each = [threads.submit(run, site, tmp_path / part, f"/{part}", **allowed) for part in "ab"]
+        assert [crawled.result().pages for crawled in each] == [7, 7]
+    assert site.most_at_once <= 2
+    assert time.monotonic() - started >= 13 * 0.05
 
 
 def test_a_host_that_finds_us_too_fast_is_asked_more_slowly_and_loses_no_page(site, tmp_path, page):

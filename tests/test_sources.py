@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -635,6 +636,18 @@ def test_a_download_goes_on_where_it_stopped(site, tmp_path, page, monkeypatch):
     assert site.requests[seen][1]["range"] == f"bytes={have}-{have + 999}"
     assert download(url, tmp_path / "again", LOCAL, known=version or "") is None
     assert not (tmp_path / "again").exists()
+
+
+def test_the_pieces_of_a_file_do_not_wait_as_pages_do(site, tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.web.download.PIECE", 1000)
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served/f.jsonl").write_bytes(b"a" * 9500)
+    site.serve_folder(tmp_path / "served")
+    started = time.monotonic()
+    config = IngestConfig(crawl=CrawlConfig(allow_hosts=("127.0.0.1",), host_delay_seconds=1)).for_files()
+    download(f"{site.url}/f.jsonl", tmp_path / "f.jsonl", config)
+    assert len(site.requests) == 10
+    assert time.monotonic() - started < 3, "half a second for each piece, or more"
 
 
 def test_a_file_that_changes_under_the_download_is_begun_again(site, tmp_path, monkeypatch):

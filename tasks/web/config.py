@@ -101,8 +101,9 @@ class CrawlConfig(StageConfig):
     host_delay_seconds: float = Field(
         0.5,
         title="Delay between requests to a host",
-        description="Seconds between the starts of two requests to one host: 0 to 3,600. A longer "
-        "Crawl-delay in robots.txt wins, up to 60 s; a host that answers 429 is asked more slowly.",
+        description="Seconds between the starts of two requests to one host, by all sources together: 0 to "
+        "3,600. A longer Crawl-delay in robots.txt wins, up to 60 s; a host that answers 429 is asked more "
+        "slowly.",
         ge=0,
         le=3600,
         json_schema_extra=SPEED_ONLY,
@@ -258,7 +259,9 @@ class IngestConfig(StageConfig):
         """What of the crawl's settings a download of one file depends on, so that others do not matter."""
         kept = {"user_agent", "max_redirects", "retries", "allow_hosts", "page_seconds", "max_seconds"}
         kept |= {"max_age_hours", "backoff_seconds"}
-        return CrawlConfig(**{name: getattr(self.crawl, name) for name in kept})
+        settings = {name: getattr(self.crawl, name) for name in kept}
+        # The pieces of a file are one request, cut up; files come as many at once as parts are worked on.
+        return CrawlConfig(**settings, host_delay_seconds=0, host_concurrency=64)
 
     @property
     def limits(self) -> ReadLimits:

@@ -6,8 +6,7 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -19,6 +18,7 @@ import httpcore
 
 from tasks.web.config import CrawlConfig
 from tasks.web.guard import GuardedBackend, RefusedAddressError, Routes
+from tasks.web.host_gate import HostGate
 from tasks.web.payload import HttpResponse, decoded_body
 from tasks.web.records import ReadLimits
 from tasks.web.urls import host_of
@@ -27,8 +27,6 @@ RETRY_STATUSES = frozenset({429, 500, 502, 503, 504})
 PASSING = frozenset({"network", "timed_out", "no_robots"})
 """Reasons of failures that may be gone next time."""
 TOO_MANY_REQUESTS = 429
-SLOWEST_S = 10.0
-"""Seconds between requests to a host up to which its answers slow us down."""
 LONGEST_WAIT_S = 60.0
 CONNECT_S = 10.0
 HOP_HEADERS = frozenset({"transfer-encoding", "connection", "keep-alive"})
@@ -119,56 +117,12 @@ _HEADERS = {
 }
 
 
-class HostGate:
-    """Turns at hosts: so many requests at once, so long between their starts."""
-
-    def __init__(self, config: CrawlConfig) -> None:
-        self._config = config
-        self._slots: dict[str, asyncio.Semaphore] = {}
-        self._next_start: dict[str, float] = {}
-        self._slower: dict[str, float] = {}
-        self._slowed_at: dict[str, float] = {}
-        self.delays: dict[str, float] = {}
-        """Seconds by host where robots.txt asks for more than the config."""
-
-    @asynccontextmanager
-    async def turn(self, host: str) -> AsyncIterator[None]:
-        """Wait for a turn at the host and hold it."""
-        slots = self._slots.setdefault(host, asyncio.Semaphore(self._config.host_concurrency))
-        async with slots:
-            now = time.monotonic()
-            start = max(now, self._next_start.get(host, now))
-            self._next_start[host] = start + self._delay(host)
-            if start > now:
-                await asyncio.sleep(start - now)
-            yield
-
-    def heed(self, host: str, status: int, asked: float | None, started: float) -> None:
-        """Take up what a host's answer says of our pace, which it says to us and not of one page.
-
-        No request begins for as long as it ``asked`` us to wait, up to ``SLOWEST_S``: longer waits are the
-        page's own, as it may be busy alone. 429 doubles the delay between requests, once for all that
-        ``started`` before the last doubling; others let it shrink.
-        """
-        if status != TOO_MANY_REQUESTS:
-            self._slower[host] = self._slower.get(host, 0.0) * 0.9
-        elif started >= self._slowed_at.get(host, 0.0):
-            self._slower[host] = min(max(2 * self._delay(host), 0.25), SLOWEST_S)
-            self._slowed_at[host] = time.monotonic()
-        if asked and status in RETRY_STATUSES:
-            end = time.monotonic() + min(asked, SLOWEST_S)
-            self._next_start[host] = max(self._next_start.get(host, 0.0), end)
-
-    def _delay(self, host: str) -> float:
-        return max(self._config.host_delay_seconds, self.delays.get(host, 0.0), self._slower.get(host, 0.0))
-
-
 class Fetcher:
     """Fetches addresses over one pool of guarded connections; use as an async context manager."""
 
     def __init__(self, config: CrawlConfig, routes: Routes | None = None) -> None:
         self.config = config
-        self.gate = HostGate(config)
+        self.gate = HostGate(config.host_concurrency, config.host_delay_seconds)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=ssl.create_default_context(),
             max_connections=config.concurrency,
@@ -199,7 +153,9 @@ class Fetcher:
                 started = time.monotonic()
                 last = await self._attempt(url, want)
                 if isinstance(last, Response):
-                    self.gate.heed(host_of(url), last.status, _asked_to_wait(last), started)
+                    asked = _asked_to_wait(last) if last.status in RETRY_STATUSES else None
+                    too_fast = last.status == TOO_MANY_REQUESTS
+                    self.gate.heed(host_of(url), asked, started, too_fast=too_fast)
             if isinstance(last, Response) and last.status not in RETRY_STATUSES:
                 return last
             if isinstance(last, FetchError) and last.reason not in ("network", "timed_out"):

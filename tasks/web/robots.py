@@ -66,7 +66,7 @@ class Robots:
             self._rules[site] = asyncio.create_task(self._load(site))
         rules = await self._rules[site]
         if rules.crawl_delay:
-            self._fetcher.gate.delays[host_of(url)] = rules.crawl_delay
+            self._fetcher.gate.ask_delay(host_of(url), rules.crawl_delay)
         return rules
 
     async def _load(self, site: str) -> Rules:
