@@ -530,6 +530,7 @@ def test_a_dataset_of_the_hub_is_read_as_it_is_now_and_read_again_once_it_change
         ("hf://a/b/c", 200, "", "'a/b/c' is no dataset's name"),
         ("hf:///no/folder", 200, "", "there is no folder /no/folder"),
         ("hf://json?data_files=/no/rows.jsonl", 200, "", "'/no/rows.jsonl' matches no file"),
+        ("hf://json?data_files=/no/rows.jsonl&split=test", 200, "", "in the split 'train', not in 'test'"),
     ],
 )
 def test_a_dataset_that_is_not_there_is_refused_before_any_work(
@@ -541,6 +542,40 @@ def test_a_dataset_that_is_not_there_is_refused_before_any_work(
     site.pages |= {"/api/datasets/a/b": answer, "/api/datasets/a/b/revision/v1": answer}
     with pytest.raises(SourceError, match=said):
         resolve(source, CONFIG)
+
+
+TWO = [
+    {"config_name": "zh", "data_files": [{"split": "train", "path": "zh/*"}]},
+    {"config_name": "en", "data_files": [{"split": "train", "path": "en/*"}, {"split": "dev", "path": "d"}]},
+]
+
+
+@pytest.mark.parametrize(
+    ("configs", "options", "said"),
+    [
+        (TWO, "config=zh", ""),
+        (TWO, "config=en&split=dev", ""),
+        (TWO, "config=en&split=test", "no split 'test'; it has dev, train"),
+        (TWO, "config=fr", "no configuration 'fr'; name one with config=…: en, zh"),
+        (TWO, "", "several configurations; name one with config=…: en, zh"),
+        (TWO, "data_files=x.jsonl", ""),
+        (TWO[:1], "", ""),
+        ([{**TWO[0], "default": True}, TWO[1]], "split=train", ""),
+        ([{"config_name": "x", "data_files": "*.parquet"}], "split=anything", ""),
+        ("no list", "config=x&split=y", ""),
+    ],
+)
+def test_a_configuration_or_split_that_is_not_there_is_refused_before_any_work(
+    site, page, monkeypatch, configs, options, said
+):
+    monkeypatch.setenv("HF_ENDPOINT", site.url)
+    answer = {"id": "a/b", "sha": "a" * 40, "cardData": {"configs": configs}}
+    site.pages["/api/datasets/a/b"] = page(json.dumps(answer))
+    if not said:
+        assert resolve(f"hf://a/b?{options}", CONFIG)[0].fingerprint == "a" * 40
+        return
+    with pytest.raises(SourceError, match=said):
+        resolve(f"hf://a/b?{options}", CONFIG)
 
 
 def test_the_files_of_a_loader_are_read_again_once_they_changed(tmp_path):
@@ -558,10 +593,18 @@ def test_a_dataset_on_a_server_is_streamed(site, tmp_path):
     lines = "\n".join(json.dumps({"text": f"row {i}"}) for i in range(1000))
     (tmp_path / "served/rows.jsonl").write_text(lines)
     site.serve_folder(tmp_path / "served")
-    config = IngestConfig(max_rows=2)
-    (ref,) = resolve(f"hf://json?data_files={site.url}/rows.jsonl", config)
+    config = IngestConfig(max_rows=2, crawl=LOCAL)
+    source = f"hf://json?data_files={site.url}/rows.jsonl"
+    (ref,) = resolve(source, config)
     found = list(read_source(Path(), ref.uri, ref.kind, config, 0, None, ref.name))
     assert [(record.text, record.offset) for record in found] == [("row 0", 0), ("row 1", 1)]
+    assert resolve(source, config) == [ref]
+    (tmp_path / "served/rows.jsonl").write_text(lines[:-5])
+    site.serve_folder(tmp_path / "served")
+    assert resolve(source, config)[0].fingerprint != ref.fingerprint, "it was read once and never again"
+    for wrong, said in ((CONFIG, "refused_address"), (config, "the server answers 404")):
+        with pytest.raises(SourceError, match=said):
+            resolve(source.replace("rows", "rows" if wrong is CONFIG else "none"), wrong)
 
 
 @pytest.mark.filterwarnings("default")

@@ -34,6 +34,14 @@ def fetch_bytes(url: str, config: CrawlConfig, limit: int) -> bytes:
     return asyncio.run(_small(url, config, limit))
 
 
+def version_of(url: str, config: CrawlConfig) -> str:
+    """What a file's server calls its version now, without bringing the file; empty where it says nothing.
+
+    Raises DownloadError or GoneError.
+    """
+    return asyncio.run(_version_now(url, config))
+
+
 def download(
     url: str, path: Path, config: CrawlConfig, tell: Tell = lambda *_: None, known: str = ""
 ) -> str | None:
@@ -52,6 +60,15 @@ async def _small(url: str, config: CrawlConfig, limit: int) -> bytes:
         if answer.status != 200:
             raise _refusal(url, answer.status)
         return answer.body
+
+
+async def _version_now(url: str, config: CrawlConfig) -> str:
+    headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
+    async with Fetcher(config) as fetcher:
+        answer = await _get(fetcher, url, Want(headers=headers, accept=lambda _status, _headers: False))
+        if answer.status not in (200, 206):
+            raise _refusal(url, answer.status)
+        return _version(answer)
 
 
 async def _download(url: str, path: Path, config: CrawlConfig, tell: Tell, known: str) -> str | None:

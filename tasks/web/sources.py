@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.web.config import SPEED_ONLY, IngestConfig
 from tasks.web.fingerprints import Fingerprints, spelt
-from tasks.web.hub import HubError, commit_of
+from tasks.web.hub import HubError, asked_dataset
 from tasks.web.pydoc_site import PydocError, pydoc_crawl
 from tasks.web.readers import file_kind, files_below, kind_of, site_files
 from tasks.web.rows import is_document, parse_dataset, unreadable
@@ -206,20 +206,32 @@ def _dataset(source: str, rest: str, config: IngestConfig, fingerprints: Fingerp
     elif name.startswith("/"):
         raise SourceError(f"{source!r}: there is no folder {name}")
     elif "data_files" in options and "/" not in name:
-        fingerprint = _data_files(source, options["data_files"], fingerprints)
+        if (split := options.get("split", "train")) != "train":
+            raise SourceError(f"{source!r}: of data_files all is in the split 'train', not in {split!r}")
+        fingerprint = _data_files(source, options["data_files"], config, fingerprints)
     else:
         try:
-            fingerprint = commit_of(name, options.get("revision", ""))
+            found = asked_dataset(name, options.get("revision", ""))
+            if "data_files" not in options:
+                found.check(options.get("config"), options.get("split", "train"))
         except HubError as error:
             raise SourceError(f"{source!r}: {error}") from error
         # What is read is what was asked after, though the branch move on meanwhile.
-        uri = f"hf://{name}?{urlencode(options | {'revision': fingerprint})}"
-        return [SourceRef(name=source, kind="hf", uri=uri, fingerprint=fingerprint)]
+        uri = f"hf://{name}?{urlencode(options | {'revision': found.commit})}"
+        return [SourceRef(name=source, kind="hf", uri=uri, fingerprint=found.commit)]
     return [SourceRef(name=source, kind="hf", uri=source, fingerprint=fingerprint)]
 
 
-def _data_files(source: str, named: str, fingerprints: Fingerprints) -> str:
-    """A digest of the files that a loader is given; empty of files elsewhere, which are read once."""
+def _data_files(source: str, named: str, config: IngestConfig, fingerprints: Fingerprints) -> str:
+    """A digest of the files that a loader is given, or what a server calls the version of one; empty where
+    none can be told, and the file is read once."""
+    if named.startswith(("http://", "https://")):
+        from tasks.web.download import DownloadError, GoneError, version_of  # it brings an HTTP client
+
+        try:
+            return version_of(named, config.for_files())
+        except (DownloadError, GoneError) as error:
+            raise SourceError(f"{source!r}: {error}") from error
     if "://" in named:
         return ""
     found = sorted(Path(match).resolve() for match in glob.glob(named, recursive=True))  # noqa: PTH207 (absolute)
