@@ -9,13 +9,14 @@ corpora before its place and never with its own former self, and what has not ch
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from functools import cache, partial
 
 from flows.config import HasSources
 from flows.runs import run_notes
 from storage.artifacts import Artifact, digest_json
 from storage.store import Store, open_store
 
+KIND = "deduplicate"
 Contents = frozenset[str]
 """What a corpus was made from: a digest for each source that was read."""
 
@@ -30,20 +31,27 @@ def earlier_corpora(config: HasSources, parts: list[Artifact]) -> tuple[Artifact
     store = open_store()
     here = _contents(store, [(part.kind, part.key) for part in parts])
     row: dict[Contents, Artifact] = {}
-    for note in sorted(run_notes(store), key=lambda note: str(note["started"])):
-        if note["scope"] == config.scope:
-            row.update((_contents_of(store, corpus), corpus) for corpus in _corpora(store, note))
+    use = cache(partial(_used, store))
+    for key in _keys(store, config.scope):
+        if (found := use(key)) is not None:
+            row[found[0]] = found[1]
     places = list(row)
     return tuple(row[place] for place in (places[: places.index(here)] if here in row else places))
 
 
-def _corpora(store: Store, note: dict[str, Any]) -> Iterable[Artifact]:
-    """The corpora that a run made or found, as far as the store has them."""
-    for entry in note["entries"]:
-        if entry["stage"] == "deduplicate" and "key" in entry:
-            corpus = store.use("deduplicate", entry["key"])
-            if corpus is not None:
-                yield corpus
+def _keys(store: Store, scope: str) -> list[str]:
+    """Keys of the corpora that a lineage's runs made or found, in the order in which the runs began."""
+    runs = [
+        (str(note["started"]), [e["key"] for e in note["entries"] if e["stage"] == KIND and "key" in e])
+        for note in run_notes(store, scope=scope)
+    ]
+    return [key for _, keys in sorted(runs) for key in keys]
+
+
+def _used(store: Store, key: str) -> tuple[Contents, Artifact] | None:
+    """A corpus and what it was made from, if the store has it."""
+    corpus = store.use(KIND, key)
+    return None if corpus is None else (_contents_of(store, corpus), corpus)
 
 
 def _contents_of(store: Store, corpus: Artifact) -> Contents:

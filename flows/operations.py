@@ -127,8 +127,8 @@ def upkeep(config: UpkeepConfig) -> dict[str, float]:
     if config.verify:
         if found := damaged(store):
             raise DamagedStoreError(
-                f"{len(found)} file(s) differ from what was committed. Delete the artifact's folder, and only "
-                "that stage is made anew:\n" + "\n".join(f"{d.path} {d.problem}" for d in found)
+                f"{len(found)} file(s) differ from what was committed. Delete the artifact's folder, and "
+                "only that stage is made anew:\n" + "\n".join(f"{d.path} {d.problem}" for d in found)
             )
         log.info("every committed file is as its manifest says")
     swept = sweep(apply=config.delete, keep_runs=config.keep_runs, grace_hours=config.grace_hours)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from storage.store import Store, open_store
 from tasks.journal import Entry, Journal
 from tasks.settings import StageConfig
 
+FOLDER = "runs"
 COMPARED = 20
 PROCESS = uuid.uuid4().hex
 """Stands in the notes of this process's runs: others of the same model may be under way beside them."""
-NAME_LENGTH = 16
-"""Hex digits of a digest that name a value in a note."""
+SHORT = 16
+"""Hex digits of a digest that name a value in a note, or a scope."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +73,25 @@ def remember(name: str, scope: str, config: StageConfig, journal: Journal) -> It
                 "entries": [{**entry.as_note(), **_recipe_note(entry, values)} for entry in journal.entries],
                 "values": values,
             }
-            store.write_note(f"runs/{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}", note)
+            store.write_note(_place(started, name, scope), note)
+
+
+def _short(value: Any) -> str:
+    return digest_json(value)[:SHORT]
 
 
 def _recipe_note(entry: Entry, values: dict[str, Any]) -> dict[str, Any]:
     """An entry's recipe, its code and inputs put into ``values`` by digest: parts share most of them."""
 
-    def name(value: Any) -> str:
-        digest = digest_json(value)[:NAME_LENGTH]
-        values[digest] = value
+    def keep(value: Any) -> str:
+        values[digest := _short(value)] = value
         return digest
 
     if entry.artifact is None:
         return {}
     recipe = entry.artifact.recipe.model_dump(mode="json")
-    inputs = {argument: name(value) for argument, value in recipe["inputs"].items()}
-    return {"recipe": {"code": name(recipe["code"]), "inputs": inputs}}
+    inputs = {argument: keep(value) for argument, value in recipe["inputs"].items()}
+    return {"recipe": {"code": keep(recipe["code"]), "inputs": inputs}}
 
 
 def _recipe(entry: dict[str, Any], values: dict[str, Any] | None) -> Recipe:
@@ -98,12 +103,39 @@ def _recipe(entry: dict[str, Any], values: dict[str, Any] | None) -> Recipe:
     return Recipe(stage=entry["stage"], code=values[noted["code"]], inputs=inputs)
 
 
-def run_notes(store: Store, name: str | None = None) -> Iterator[dict[str, Any]]:
-    """Notes of the runs (of one model's name), latest first."""
-    for note_name in reversed(store.list_notes("runs")):
-        note = store.read_note(note_name)
-        if note is not None and name in (None, note["name"]):
-            yield {"id": note_name.removeprefix("runs/"), **note}
+def run_notes(store: Store, name: str | None = None, *, scope: str | None = None) -> Iterator[dict[str, Any]]:
+    """Notes of the runs (of one model's name, of one lineage's scope), latest first."""
+    for place in reversed(store.list_notes(FOLDER)):
+        of = _whose(place)
+        if of is not None and (name not in (None, of[1]) or (scope is not None and of[0] != _short(scope))):
+            continue
+        note = store.read_note(place)
+        if note is not None and name in (None, note["name"]) and (scope is None or note["scope"] == scope):
+            yield note
+
+
+def recent_notes(store: Store, most: int) -> Iterator[dict[str, Any]]:
+    """Notes of the latest runs, at most so many of each model's name, latest first."""
+    counts: Counter[str] = Counter()
+    for place in reversed(store.list_notes(FOLDER)):
+        of = _whose(place)
+        if of is not None and counts[of[1]] >= most:
+            continue
+        if (note := store.read_note(place)) is not None:
+            counts[note["name"]] += 1
+            if counts[note["name"]] <= most:
+                yield note
+
+
+def _place(started: datetime, name: str, scope: str) -> str:
+    """Where a run's note is: by its time, then whose it is, which tells who seeks some which to read."""
+    return f"{FOLDER}/{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}-{_short(scope)}-{name}"
+
+
+def _whose(place: str) -> tuple[str, str] | None:
+    """Digest of the scope and name of the run whose note is there; None of one of before they stood there."""
+    _, _, *of = place.split("-", 3)
+    return (of[0], of[1]) if len(of) == 2 else None
 
 
 def own_note(store: Store, name: str, since: datetime) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
-from flows.runs import run_notes
+from flows.runs import recent_notes
 from storage.artifacts import Artifact
 from storage.running import needed_since
 from storage.store import Damage, Leftover, Place, Store, open_store
@@ -69,11 +69,8 @@ def _roots(store: Store, keep_runs: int) -> Iterator[Place]:
     for name in store.list_notes("refs"):
         if (note := store.read_note(name)) is not None:
             yield note["stage"], note["key"]
-    counts: dict[str, int] = {}
-    for note in run_notes(store):
-        counts[note["name"]] = counts.get(note["name"], 0) + 1
-        if counts[note["name"]] <= keep_runs:
-            yield from ((entry["stage"], entry["key"]) for entry in note["entries"] if "key" in entry)
+    for note in recent_notes(store, keep_runs):
+        yield from ((entry["stage"], entry["key"]) for entry in note["entries"] if "key" in entry)
 
 
 def _reach(present: dict[Place, Artifact], roots: Iterator[Place]) -> set[Place]:

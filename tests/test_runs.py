@@ -1,12 +1,14 @@
 """A run's note keeps what each part was made with, and stays small however many parts there are."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flows.runs import COMPARED, earlier_recipes, own_note, remember
+from flows.runs import COMPARED, earlier_recipes, own_note, recent_notes, remember, run_notes
 from storage.artifacts import Artifact, Recipe
 from storage.store import open_store
 from tasks.journal import Entry, Journal
@@ -72,3 +74,31 @@ def test_of_runs_side_by_side_each_process_shows_its_own(home: Path, monkeypatch
     assert found["started"] == mine["started"]
     assert own_note(open_store(), "news", datetime.now(UTC)) is None
     assert own_note(open_store(), "others", begun) is None
+
+
+def test_notes_of_others_are_not_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for scope in ("mine", "theirs", "mine"):
+        for name in ("news", "zh-papers"):
+            with remember(name, scope, StageConfig(), Journal([])):
+                pass
+    old = {"name": "news", "scope": "mine", "started": "2026-01-01", "entries": []}
+    store = open_store()
+    store.write_note("runs/20260101T000000-0", old)  # of before its place told whose it is
+    read = list[str]()
+    monkeypatch.setattr(type(store), "read_note", _telling(type(store).read_note, read))
+    for wanted, count in (({"name": "zh-papers"}, 3), ({"scope": "theirs"}, 2), ({"scope": "mine"}, 5)):
+        read.clear()
+        assert len(list(run_notes(store, **wanted))) == count
+        assert len(read) <= count + 1, "those that are meant, and the one that must be opened to know"
+    read.clear()
+    kept = [note["name"] for note in recent_notes(store, 2)]
+    assert sorted(kept) == ["news", "news", "zh-papers", "zh-papers"]
+    assert len(read) <= 5
+
+
+def _telling(method: Callable[..., Any], read: list[str]) -> Callable[..., Any]:
+    def told(store: Any, name: str) -> Any:
+        read.append(name)
+        return method(store, name)
+
+    return told
