@@ -83,6 +83,7 @@ def test_same_bytes_same_text(mode: str) -> None:
         (CHINESE, "gbk"),
         (CHINESE, "utf-8"),
         (CHINESE, "utf-16"),
+        (CHINESE, "hz"),
         (JAPANESE, "shift_jis"),
         (JAPANESE, "euc_jp"),
         (JAPANESE, "iso2022_jp"),
@@ -90,6 +91,7 @@ def test_same_bytes_same_text(mode: str) -> None:
         (CHINESE * 30, "utf-16-be"),
         (KOREAN, "euc_kr"),
         (KOREAN, "cp949"),
+        (KOREAN, "iso2022_kr"),
         ("Der Fluß stieg über die Ufer; später fiel er. " * 5, "cp1252"),
         (RUSSIAN, "cp1251"),
         (RUSSIAN, "koi8_r"),
@@ -98,6 +100,12 @@ def test_same_bytes_same_text(mode: str) -> None:
 def test_charsets_without_any_label(text: str, codec: str, mode: str) -> None:
     html = page(f"<p>{text}</p><p>{text}</p>").encode(codec)
     assert text.strip() in extract(html, mode=mode).text  # type: ignore[arg-type]
+
+
+def test_code_that_looks_like_hz_is_ascii() -> None:
+    code = 'See /~user/ and a~~b. (format t "~{~a~^, ~}") ~{foobar~} ~{abcdefghijklmnopqrstuvwabcdef~}'
+    assert decode(code.encode()) == (code, "utf-8")
+    assert decode(f"{CHINESE}".encode("hz") + b" at /~user/ a~~b") == (f"{CHINESE} at /~user/ a~b", "hz")
 
 
 @pytest.mark.parametrize("label", ["header", "meta", "none", "wrong"])

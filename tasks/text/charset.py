@@ -64,6 +64,10 @@ _META = re.compile(
 )
 _CONTROLS = bytes([*range(9), *range(14, 32), 127])
 _HIGH = re.compile(rb"[\x80-\xff]++")
+_HZ = re.compile(rb"~\{((?:[!-w][!-~])+)~\}")
+_HZ_COMMON = frozenset({0x21, 0x23, *range(0x30, 0x58)})
+"""First bytes of marks and of the 3,755 most common characters."""
+HZ_FEWEST, HZ_SHARE = 10, 0.8
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -102,6 +106,8 @@ def as_utf8(html: bytes) -> bytes | None:
 def decode_other(html: bytes, declared: str) -> tuple[str, str]:
     """What decode gives for a page that is not well-formed UTF-8."""
     name, length = _shown(html)
+    if name == "hz":
+        return _HZ.sub(_as_gb, html).replace(b"~~", b"~").decode("gb18030", "replace"), name
     text, name = (html[length:].decode(name, "replace"), name) if name else _from_labels(html, declared)
     name = name.removesuffix("_ext")
     refuse_controls(text, name)
@@ -119,8 +125,21 @@ def _shown(html: bytes) -> tuple[str, int]:
             return name, len(mark)
     sample = html[:SAMPLE_BYTES]
     if b"\x1b" in sample and b"\x1b$" in sample and sample.isascii():
-        return "iso2022_jp_ext", 0
+        return "iso2022_kr" if b"\x1b$)C" in sample else "iso2022_jp_ext", 0
+    if b"~{" in sample and sample.isascii() and _is_hz(sample):
+        return "hz", 0
     return _without_mark(html) if b"\x00" in sample else "", 0
+
+
+def _is_hz(sample: bytes) -> bool:
+    """Whether what stands between HZ's escapes (RFC 1843) is Chinese: its common characters and marks."""
+    firsts = b"".join(pairs[::2] for pairs in _HZ.findall(sample))
+    common = sum(map(_HZ_COMMON.__contains__, firsts))
+    return common >= max(HZ_FEWEST, HZ_SHARE * len(firsts))
+
+
+def _as_gb(escaped: re.Match[bytes]) -> bytes:
+    return bytes(byte | 0x80 for byte in escaped[1])
 
 
 def known_codec(label: str) -> str:
