@@ -74,7 +74,7 @@ def test_a_half_written_checkpoint_is_no_checkpoint(tmp_path: Path) -> None:
 def test_the_last_few_and_the_best_are_kept(tmp_path: Path) -> None:
     saver = Saver(tmp_path, keep=2)
     for step in (10, 20, 30, 40, 50):
-        saver.save(of_step(step), best=20)
+        saver.save(of_step(step), pinned={20})
     saver.wait()
     assert checkpoint.steps_in(tmp_path) == [20, 40, 50]
 
@@ -82,8 +82,8 @@ def test_the_last_few_and_the_best_are_kept(tmp_path: Path) -> None:
 def test_what_must_be_durable_first_is_asked_for_first(tmp_path: Path) -> None:
     seen: list[list[int]] = []
     saver = Saver(tmp_path, keep=1, before=lambda: seen.append(checkpoint.steps_in(tmp_path)))
-    saver.save(of_step(1), None)
-    saver.save(of_step(2), None)
+    saver.save(of_step(1))
+    saver.save(of_step(2))
     saver.wait()
     assert seen == [[], [1]]
 
@@ -92,7 +92,7 @@ def test_a_failed_write_is_raised_where_the_trainer_looks(tmp_path: Path) -> Non
     saver = Saver(tmp_path / "folder", keep=1)
     (tmp_path / "folder").rmdir()
     (tmp_path / "folder").write_text("a file where the folder should be")
-    saver.save(of_step(1), None)
+    saver.save(of_step(1))
     with pytest.raises(CheckpointError, match="make room"):
         saver.wait()
     saver.wait()

@@ -216,6 +216,27 @@ def test_a_damaged_last_checkpoint_costs_steps_but_no_bits(tmp_path: Path) -> No
     assert {"kind": "resumed", "step": 14} in events
 
 
+def test_where_compiling_fails_training_goes_on_without_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_module: Any) -> Callable[..., Any]:
+        def fail(*_tensors: Any) -> Any:
+            raise RuntimeError("no C++ compiler")
+
+        return fail
+
+    straight = Trainer(parts(tmp_path / "straight", config()))
+    straight.run()
+    monkeypatch.setattr(torch, "compile", broken)
+    made = parts(tmp_path / "broken", config(), compiled=True, numerics={"compile": True})
+    trainer = Trainer(made)
+    assert trainer.run().state == "finished"
+    assert weights(trainer) == weights(straight)
+    notes = [event["text"] for event in metrics.read_events(tmp_path / "broken") if event["kind"] == "note"]
+    assert notes == ["torch.compile failed, going on without: RuntimeError('no C++ compiler')"]
+    assert made.numerics["compile"] is False
+
+
 def test_other_data_is_refused_on_resume(tmp_path: Path) -> None:
     Trainer(parts(tmp_path, config(), stop=stop_after(5))).run()
     with pytest.raises(TrainingError, match="rows was 4 and is 2"):
@@ -242,6 +263,51 @@ def test_a_spike_rewinds_past_its_batch_alike_whether_killed_or_not(tmp_path: Pa
     again = Trainer(parts(tmp_path / "cut", settings, batches=poisoned))
     again.run()
     assert weights(again) == weights(straight)
+
+
+@pytest.mark.parametrize("stops", [[5], [47], [41, 2, 2, 2]])
+def test_a_rewind_goes_back_as_far_whether_asked_to_stop_before_it_or_not(
+    tmp_path: Path, stops: list[int]
+) -> None:
+    rule = {"spike_nats": 2.0, "action": "rewind", "checkpoint_steps": 20}
+    settings, poisoned = config(steps=60, guard=rule), Cyclic(poisoned=frozenset({50}))
+    straight = Trainer(parts(tmp_path / "straight", settings, batches=poisoned, look_every=7))
+    straight.run()
+    for looks in stops:
+        Trainer(parts(tmp_path / "cut", settings, batches=poisoned, stop=stop_after(looks))).run()
+    again = Trainer(parts(tmp_path / "cut", settings, batches=poisoned))
+    again.run()
+    assert again.position == straight.position
+    assert weights(again) == weights(straight)
+
+
+def test_the_pace_after_a_rewind_is_that_of_the_steps_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.gpt.training.PACE_SECONDS", 0.0)
+    rule = {"spike_nats": 2.0, "action": "rewind", "checkpoint_steps": 20}
+    Trainer(parts(tmp_path, config(steps=60, guard=rule), batches=Cyclic(poisoned=frozenset({50})))).run()
+    events = list(metrics.read_events(tmp_path))
+    assert {"kind": "resumed", "step": 40} in events
+    paces = [event for event in events if event["kind"] == "pace"]
+    assert min(event["tokens_per_second"] for event in paces) > 0
+
+
+def test_a_rewind_whose_checkpoints_are_damaged_stops(tmp_path: Path) -> None:
+    rule = {"spike_nats": 2.0, "action": "rewind", "checkpoint_steps": 20}
+    made = parts(tmp_path, config(steps=60, guard=rule))
+
+    class Damaging(Cyclic):
+        def batch(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+            if index == 50:
+                made.saver.wait()
+                for file in tmp_path.glob(f"checkpoints/step-*/{checkpoints.STATE}"):
+                    file.write_text("damaged")
+            return super().batch(index)
+
+    made.batches = Damaging(poisoned=frozenset({50}))
+    with pytest.raises(TrainingHaltedError, match="the checkpoints are damaged: run again to begin anew"):
+        Trainer(made).run()
 
 
 def test_a_process_that_does_not_see_the_checkpoint_yet_goes_back_with_the_leader(tmp_path: Path) -> None:

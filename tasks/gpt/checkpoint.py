@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,9 +117,15 @@ def _read_state(path: Path, step: int) -> tuple[dict[str, Any], dict[str, str]]:
     return state, digests
 
 
-def read_last(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None; each damaged one is told to ``say``, and removed."""
+def read_last(folder: Path, say: Callable[[str], None], through: int | None = None) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None; each damaged one is told to ``say``, and removed.
+
+    So are those after step ``through``, where it is given.
+    """
     for step in reversed(steps_in(folder)):
+        if through is not None and step > through:
+            shutil.rmtree(path_of(folder, step), ignore_errors=True)
+            continue
         try:
             return read(folder, step)
         except CheckpointError as error:
@@ -128,10 +134,10 @@ def read_last(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
     return None
 
 
-def prune(folder: Path, keep: int, best: int | None) -> list[int]:
-    """Remove all but the last ``keep`` checkpoints and the best; returns the steps removed."""
+def prune(folder: Path, keep: int, pinned: Collection[int] = ()) -> list[int]:
+    """Remove all but the last ``keep`` checkpoints and the pinned ones; returns the steps removed."""
     steps = steps_in(folder)
-    removed = [step for step in steps[:-keep] if step != best]
+    removed = [step for step in steps[:-keep] if step not in pinned]
     for step in removed:
         shutil.rmtree(path_of(folder, step), ignore_errors=True)
     return removed
@@ -156,10 +162,10 @@ class Saver:
         """Whether a checkpoint is being written."""
         return self._thread is not None and self._thread.is_alive()
 
-    def save(self, checkpoint: Checkpoint, best: int | None) -> None:
+    def save(self, checkpoint: Checkpoint, pinned: Collection[int] = ()) -> None:
         """Start writing (the tensors must be copies); waits for the one before. Raises its error, if any."""
         self.wait()
-        self._thread = threading.Thread(target=self._write, args=(checkpoint, best), name="checkpoint")
+        self._thread = threading.Thread(target=self._write, args=(checkpoint, pinned), name="checkpoint")
         self._thread.start()
 
     def wait(self) -> None:
@@ -171,11 +177,11 @@ class Saver:
         if error is not None:
             raise error
 
-    def _write(self, checkpoint: Checkpoint, best: int | None) -> None:
+    def _write(self, checkpoint: Checkpoint, pinned: Collection[int]) -> None:
         try:
             self._before()
             write(self.folder, checkpoint)
-            prune(self.folder, self.keep, best)
+            prune(self.folder, self.keep, pinned)
         except BaseException as error:  # raised where the trainer next looks
             self._error = error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,6 +42,18 @@ class Guard:
     def restore(self, state: dict[str, Any]) -> None:
         """From a checkpoint; the threshold stays this run's own."""
         self.mean, self.seen = float(state["mean"]), int(state["seen"])
+
+
+def way_back(rule: GuardConfig, saved: Iterable[int], before: int, best: int) -> int | None:
+    """The step to go back to from step ``before``: the last that is saved, None where there is none.
+
+    A rewind goes to one that every run saves: on the grid, or the ``best`` one; never to where a run was
+    only asked to stop, or it would end otherwise than one that was not.
+    """
+    steps = [step for step in saved if step < before]
+    if rule.action == "rewind":
+        steps = [step for step in steps if step % rule.checkpoint_steps == 0 or step == best]
+    return max(steps, default=None)
 
 
 def way_out(rule: GuardConfig, checkpoint: int | None) -> str:

@@ -24,11 +24,12 @@ from torch import Tensor, nn
 from tasks.gpt import checkpoint as checkpoints
 from tasks.gpt import optim, schedule, snapshot
 from tasks.gpt.checkpoint import Checkpoint, CheckpointError
+from tasks.gpt.compiling import compiled
 from tasks.gpt.device import peak_memory, synchronise
 from tasks.gpt.distributed import accumulating, places, spread, token_shares, whole
 from tasks.gpt.errors import TrainingError, TrainingHaltedError
 from tasks.gpt.estimate import flops_per_token
-from tasks.gpt.guard import Guard, way_out
+from tasks.gpt.guard import Guard, way_back, way_out
 from tasks.gpt.parts import Outcome, Parts, Position
 
 PACE_SECONDS = 1.0
@@ -43,7 +44,9 @@ class Trainer:
         self.model = parts.model.to(parts.device.place)
         self.module = spread(self.model, parts.world, parts.device, parts.config.hardware.parallel)
         self.optimizers = optim.build(self.model, parts.config.optimizer)
-        self.forward: Callable[..., Any] = self._compiled() if parts.compiled else self.module
+        self.forward: Callable[..., Any] = self.module
+        if parts.compiled:
+            self.forward = compiled(self.module, self._compile_failed)
         self.position = Position()
         self.guard = Guard(parts.config.guard.spike_nats)
         self._unread: list[tuple[int, int, float, Tensor, Tensor]] = []
@@ -55,7 +58,6 @@ class Trainer:
     def run(self) -> Outcome:
         """Train to the end. Raises TrainingHaltedError where the guard stops it."""
         self.resume()
-        self._pace = (time.monotonic(), self.position.step)
         while True:
             self._evaluate_if_due()
             if self._done():
@@ -112,9 +114,11 @@ class Trainer:
     # ---- looking -------------------------------------------------------------------------------
 
     def _look_is_due(self) -> bool:
-        """Every so many steps, at the last one, and before a held-out loss, which may save or end the run."""
-        ends = self.position.step == self.config.steps
-        return ends or len(self._unread) >= self.parts.look_every or self._evaluation_is_due()
+        """Every so many steps, and where the run may save or end: at its last, a held-out loss, the grid."""
+        step, rule = self.position.step, self.config.guard
+        due = step == self.config.steps or len(self._unread) >= self.parts.look_every
+        on_grid = rule.action == "rewind" and step % rule.checkpoint_steps == 0
+        return due or on_grid or self._evaluation_is_due()
 
     def _look(self) -> bool:
         """Read, judge and tell the steps since the last look, save if due; True where asked to stop."""
@@ -156,14 +160,20 @@ class Trainer:
             raise TrainingHaltedError(text)
         self._tell("note", text=f"{text}; going back to it and on after that batch", **details)
         rewinds = self.position.rewinds + 1
-        self.resume()
+        if not self.resume(through=last):
+            raise TrainingHaltedError(f"{text}; the checkpoints are damaged: run again to begin anew")
         self.position.rewinds, self.position.batch = rewinds, batch + 1
 
     def _last_before(self, step: int) -> int | None:
         """The last checkpoint before a step, as the leader sees it: another process may look too soon."""
-        found = max((s for s in checkpoints.steps_in(self.parts.saver.folder) if s < step), default=-1)
-        last = self.world.from_leader(found)
+        saved = checkpoints.steps_in(self.parts.saver.folder)
+        found = way_back(self.config.guard, saved, step, self._best_saved())
+        last = self.world.from_leader(-1 if found is None else found)
         return None if last < 0 else last
+
+    def _best_saved(self) -> int:
+        """The step with the best held-out loss, where the best are saved; else 0."""
+        return self.position.best_step if self.config.held_out.patience else 0
 
     def _tell(self, kind: str, **fields: Any) -> None:
         self.parts.metrics.write(kind, **fields)
@@ -252,8 +262,9 @@ class Trainer:
         taken = self._snapshot()
         self._saved_step, self._saved_at = self.position.step, time.monotonic()
         if self.world.leads:
-            best = self.position.best_step if self.config.held_out.patience else None
-            self.parts.saver.save(taken, best)
+            rule, step = self.config.guard, self.position.step
+            grid = step - step % rule.checkpoint_steps if rule.action == "rewind" else 0
+            self.parts.saver.save(taken, pinned={grid, self._best_saved()})
             self._tell("checkpoint", step=self.position.step)
 
     def _snapshot(self) -> Checkpoint:
@@ -265,17 +276,17 @@ class Trainer:
         moments = snapshot.moments_of(self.model, self.optimizers, self.device)
         return Checkpoint(snapshot.weights_of(self.model), moments, state)
 
-    def resume(self) -> None:
-        """Take up the newest whole checkpoint, the same one on every process; nothing without one."""
+    def resume(self, through: int | None = None) -> bool:
+        """Take up the newest whole checkpoint, up to a step, the same one on every process; False without."""
         folder = self.parts.saver.folder
         found = (
-            checkpoints.read_last(folder, lambda text: self._tell("note", text=text))
+            checkpoints.read_last(folder, lambda text: self._tell("note", text=text), through)
             if self.world.leads
             else None
         )
         step = self.world.from_leader(-1 if found is None else found.step)
         if step < 0:
-            return
+            return False
         taken = found or checkpoints.read(folder, step)
         self._check_data(taken.state["data"])
         snapshot.put_weights(self.model, taken.weights)
@@ -287,7 +298,9 @@ class Trainer:
         self.guard.restore(taken.state["guard"])
         self._unread.clear()
         self._saved_step, self._saved_at = step, time.monotonic()
+        self._pace = (self._saved_at, step)
         self._tell("resumed", step=step)
+        return True
 
     def _check_data(self, saved: dict[str, Any]) -> None:
         now = self.parts.batches.identity
@@ -317,26 +330,10 @@ class Trainer:
         """Copies of the whole weights, on every process."""
         return snapshot.weights_of(self.model)
 
-    def _compiled(self) -> Callable[..., Any]:
-        """The compiled forward pass; where compiling fails, the plain one, said once."""
-        compiled = torch.compile(self.module)
-        worked = False
-
-        def forward(*tensors: Tensor) -> Any:
-            nonlocal worked
-            try:
-                result = compiled(*tensors)
-            except Exception as error:
-                if worked:
-                    raise
-                self._tell("note", text=f"torch.compile failed, going on without: {error!r:.300}")
-                self.forward = self.module
-                self.parts.numerics["compile"] = False
-                return self.module(*tensors)
-            worked = True
-            return result
-
-        return forward
+    def _compile_failed(self, why: str) -> None:
+        self._tell("note", text=why)
+        self.forward = self.module
+        self.parts.numerics["compile"] = False
 
     def _outcome(self, state: Literal["finished", "stopped"]) -> Outcome:
         best = self.position.best_loss
