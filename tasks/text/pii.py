@@ -71,8 +71,8 @@ _SIDE_BY_SIDE = (
 )
 """What several numbers on a line are cut into, until one is known: what strokes part; what blanks part, but
 not a card's four groups, nor an area code in brackets from its number; what blanks and brackets part."""
-SHORTEST_NUMBER = 7
-"""Characters, at least, of a number that is somebody's."""
+SHORTEST_NUMBER, SHORTEST_LABELLED = 9, 7
+"""Characters, at least, of a number that is somebody's, and of one that a label says to be a phone's."""
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN ([A-Z ]*PRIVATE KEY(?: BLOCK)?)-----(?:(?!-----BEGIN ).){1,20000}?-----END \1-----",
     re.DOTALL,
@@ -295,6 +295,8 @@ def _side_by_side(
 ) -> Iterator[Span]:
     """A number or, where that is none of anybody's, those it is made of: 2024-01-05 13812345678."""
     if end - start < SHORTEST_NUMBER:
+        if end - start >= SHORTEST_LABELLED and config.phone and _is_labelled(text, start, end):
+            yield start, end, PHONE
         return
     if kind := _kind_of_number(text, start, end, config):
         yield start, end, kind
@@ -319,8 +321,11 @@ def _kind_of_number(text: str, start: int, end: int, config: PiiConfig) -> str:
         bare = len(written) == 11 and written.isdigit()
         if not bare or _speaks_of_phones(text, start, end):
             return PHONE
-    labelled = config.phone and is_labelled_phone(text[max(0, start - LABEL) : start], written)
-    return PHONE if labelled else ""
+    return PHONE if config.phone and _is_labelled(text, start, end) else ""
+
+
+def _is_labelled(text: str, start: int, end: int) -> bool:
+    return is_labelled_phone(text[max(0, start - LABEL) : start], text[start:end].translate(_HYPHENS))
 
 
 def _speaks_of_phones(text: str, start: int, end: int) -> bool:
