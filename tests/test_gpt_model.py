@@ -138,6 +138,12 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tokenizer_folder: Path, tm
         save_hf(small, tokenizer_folder, tmp_path / "out")
 
 
+def test_on_a_cpu_in_bfloat16_all_layers_compile_to_one_graph(model: GPT) -> None:
+    traced = torch.compile(model.hidden, backend="aot_eager", fullgraph=True)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(traced(tokens()), model.hidden(tokens()), atol=0.05, rtol=0.05)
+
+
 @pytest.mark.parametrize("chunk", [0, 5, 48])
 @pytest.mark.parametrize("closed", [False, True])
 def test_chunked_loss_and_gradients_equal_the_plain_ones(chunk: int, closed: bool) -> None:

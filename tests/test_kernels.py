@@ -1,5 +1,7 @@
 """The model's bfloat16 kernels for a CPU against float32: values, gradients, and what is hidden."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -54,6 +56,24 @@ def test_attention_sees_no_later_position() -> None:
     assert not torch.equal(first[:, 250:], second[:, 250:])
 
 
+@pytest.mark.parametrize(
+    "function", [causal_attention, lambda qkv, heads: gelu(qkv)], ids=["attention", "gelu"]
+)
+def test_traced_for_compiling_is_one_graph_with_the_same_values_and_gradients(
+    function: Callable[[Tensor, int], Tensor],
+) -> None:
+    """A graph that breaks at every layer has nothing to fuse, and is no faster than none."""
+    traced = torch.compile(function, backend="aot_eager", fullgraph=True)
+    plain, compiled = (drawn(2, 200, 96).requires_grad_() for _ in range(2))
+    expected, found = function(plain, 2), traced(compiled, 2)
+    wanted = drawn(*expected.shape, seed=1)
+    expected.backward(wanted)
+    found.backward(wanted)
+    assert plain.grad is not None
+    torch.testing.assert_close(found, expected, atol=4 * ROUNDING, rtol=4 * ROUNDING)
+    torch.testing.assert_close(compiled.grad, plain.grad, atol=8 * ROUNDING, rtol=8 * ROUNDING)
+
+
 def test_gelu_and_its_slope_are_the_exact_ones_rounded() -> None:
     low = torch.linspace(-12, 12, 300_001).bfloat16().requires_grad_()  # more than one piece
     exact = low.detach().float().requires_grad_()
@@ -79,9 +99,12 @@ def test_the_loss_in_bfloat16_is_that_of_the_rounded_logits() -> None:
 
 
 def test_a_token_that_is_almost_sure_keeps_its_gradient() -> None:
-    """Its probability rounds to one; what pulls it further is the others' share, to bfloat16's precision."""
+    """Its probability rounds to one; what pulls it further is the others' share, to bfloat16's precision.
+
+    Every second token is as unlikely as the rest of the vocabulary.
+    """
     logits, targets = drawn(64, 500), torch.arange(64)
-    logits[targets, targets] += 14.0
+    logits[targets[::2], targets[::2]] += 14.0
     exact = logits.float().requires_grad_()
     expected = F.cross_entropy(exact, targets, reduction="sum")
     expected.backward()

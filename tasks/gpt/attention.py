@@ -27,7 +27,25 @@ def causal_attention(qkv_BTC3: Tensor, heads: int) -> Tensor:
 
     ``qkv_BTC3`` holds queries, keys and values side by side, (B, T, 3 * C).
     """
+    if torch.compiler.is_compiling():
+        return _formula(qkv_BTC3, heads)
     return cast(Tensor, _CausalAttention.apply(qkv_BTC3, heads))  # type: ignore[no-untyped-call]
+
+
+def _formula(qkv_BTC3: Tensor, heads: int) -> Tensor:
+    """The same without writing in place, which would break the graph that is compiled at each layer."""
+    B, T, width = qkv_BTC3.shape
+    D = width // (3 * heads)
+    apart = qkv_BTC3.view(B, T, 3, heads, D).permute(2, 0, 3, 1, 4)
+    q_GTD, k_GTD, v_GTD = apart.reshape(3, B * heads, T, D).unbind(0)
+    found = []
+    for start, end in _blocks(T):
+        scores_GSE = torch.bmm(q_GTD[:, start:end], k_GTD[:, :end].transpose(1, 2)).float() * D**-0.5
+        places_E = torch.arange(end, device=qkv_BTC3.device)
+        seen_SE = places_E[start:, None] >= places_E[None, :]
+        shares_GSE = torch.softmax(scores_GSE.masked_fill(~seen_SE, -math.inf), -1).to(q_GTD.dtype)
+        found.append(torch.bmm(shares_GSE, v_GTD[:, :end]))
+    return torch.cat(found, 1).view(B, heads, T, D).transpose(1, 2).reshape(B, T, heads * D)
 
 
 class _CausalAttention(torch.autograd.Function):

@@ -22,6 +22,9 @@ PIECE = 2**18
 
 def gelu(x: Tensor) -> Tensor:
     """GELU of every element, in ``x``'s type; ``x`` is contiguous."""
+    if torch.compiler.is_compiling():  # one loop each way, made from the formula
+        wide = x.float()
+        return (wide * torch.sigmoid(wide * (A + B * wide * wide))).to(x.dtype)
     return cast(Tensor, _Gelu.apply(x))  # type: ignore[no-untyped-call]
 
 

@@ -94,14 +94,23 @@ def _softmax_in_place(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
     off it. A likely target's probability is taken from what the others leave: rounded to bfloat16 it is off
     by up to .002, which is most of the gradient of a token that is almost sure.
     """
+    on_cpu = logits_NV.device.type == "cpu"
     places = (torch.arange(len(targets_N), device=targets_N.device), targets_N)
-    if logits_NV.device.type == "cpu":  # it takes row after row there, and needs no second chunk
+    if on_cpu:  # it takes row after row there, and needs no second chunk
         torch.softmax(logits_NV, 1, out=logits_NV)
     else:
         logits_NV.copy_(torch.softmax(logits_NV, 1))
     target_N = logits_NV[places].float()
     logits_NV[places] = 0.0
-    others_N = (logits_NV @ logits_NV.new_ones(logits_NV.shape[1], 1)).squeeze(1)  # a matmul sums in float32
-    logits_NV[places] = -others_N
-    likely = torch.log1p(-others_N.float().clamp_max(LIKELY))
-    return torch.where(target_N > LIKELY, likely, target_N.clamp_min(SMALLEST).log()).sum().neg()
+    # A GPU sums all rows sooner than it says which are worth it.
+    rows = (target_N > LIKELY).nonzero().squeeze(1) if on_cpu else slice(None)
+    others_N = 1 - target_N
+    others_N[rows] = _row_sums(logits_NV[rows]).float()
+    logits_NV[places] = -others_N.to(logits_NV.dtype)
+    likely_N = torch.log1p(-others_N.clamp_max(LIKELY))
+    return torch.where(target_N > LIKELY, likely_N, target_N.clamp_min(SMALLEST).log()).sum().neg()
+
+
+def _row_sums(matrix_NV: Tensor) -> Tensor:
+    """The sum of each row, (N,), as a product: it sums in float32."""
+    return (matrix_NV @ matrix_NV.new_ones(matrix_NV.shape[1], 1)).squeeze(1)
