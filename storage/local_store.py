@@ -17,6 +17,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from storage import leftovers
 from storage.artifacts import Artifact, Parent, Recipe
 from storage.errors import ArtifactMissingError, needing_room
 from storage.locks import exclusive, is_held
@@ -142,17 +143,19 @@ class LocalStore:
         return True
 
     def leftovers(self, committed: Iterable[Artifact], before: datetime) -> list[Leftover]:
-        """None: nothing is uploaded."""
-        return []
+        """Work that was abandoned; nothing is uploaded."""
+        return leftovers.abandoned(self._partials(), before)
 
     def discard(self, leftover: Leftover) -> None:
-        """Nothing to do."""
+        """Delete abandoned work, unless somebody has gone on with it."""
+        leftovers.discard(leftover)
 
     def partials(self) -> Iterator[Path]:
         """Folders of work that was cut off and that nobody is busy with."""
-        for path in sorted(self.root.glob("*/*.partial")):
-            if not is_held(self._lock(path.with_suffix(""))):
-                yield path
+        return leftovers.idle(self._partials())
+
+    def _partials(self) -> Iterator[Path]:
+        return self.root.glob("*/*.partial")
 
     def _note(self, name: str) -> Path:
         return self.root / NOTES / f"{name}.json"

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +25,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from pydantic import ValidationError
 
+from storage import leftovers
 from storage.artifacts import KEY_LENGTH, Artifact, Parent, Part, Recipe
 from storage.errors import ArtifactMissingError, StoreUnusableError, needing_room
 from storage.home import home, scratch
@@ -102,7 +103,7 @@ class ObjectStore:
             if local is None or local.parts != artifact.parts or not is_whole(folder, local):
                 with needing_room(folder, f"bringing {artifact.kind} from {self.uri}"):
                     self._bring(artifact, folder)
-            (folder / MANIFEST).touch()  # see _last_opened
+            (folder / MANIFEST).touch()  # see leftovers.last_opened
         return folder
 
     def _bring(self, artifact: Artifact, folder: Path) -> None:
@@ -229,7 +230,7 @@ class ObjectStore:
         return False
 
     def leftovers(self, committed: Iterable[Artifact], before: datetime) -> list[Leftover]:
-        """Attempts at uploading that no manifest names, and this machine's copies that are out of use.
+        """Attempts at uploading that no manifest names; this machine's copies out of use, and abandoned work.
 
         A copy is fetched again when it is needed, and one that is read meanwhile stays readable. Where a
         manifest is one that this version cannot read, all attempts under its key are left.
@@ -247,21 +248,24 @@ class ObjectStore:
                 former = left.get(attempt[0], Leftover(attempt[0].rstrip("/"), 0, added))
                 latest = max(former.latest, added)
                 left[attempt[0]] = replace(former, bytes=former.bytes + size, latest=latest)
-        return [leftover for leftover in (*left.values(), *self._copies()) if leftover.latest < before]
+        here = leftovers.unopened(self._scratch / "copies", before)
+        here += leftovers.abandoned(self._partials(), before)
+        return [leftover for leftover in left.values() if leftover.latest < before] + here
+
+    def partials(self) -> Iterator[Path]:
+        """Folders of work on this machine that was cut off and that nobody is busy with."""
+        return leftovers.idle(self._partials())
+
+    def _partials(self) -> Iterator[Path]:
+        return (self._scratch / "partial").glob("*/*")
 
     def _copy(self, kind: str, key: str) -> Path:
         return self._scratch / "copies" / kind / key
 
-    def _copies(self) -> Iterator[Leftover]:
-        """This machine's copies, each with when it was last opened."""
-        for path in (self._scratch / "copies").glob(f"*/*/{MANIFEST}"):
-            if (artifact := read_manifest(path.parent)) is not None:
-                yield Leftover(str(path.parent), artifact.bytes, _last_opened(path.parent), "a local copy")
-
     def discard(self, leftover: Leftover) -> None:
         """Delete a copy, or an attempt's objects, and have S3 drop its unfinished ones."""
-        if (copy := Path(leftover.place)).is_absolute():
-            self._discard_copy(copy, leftover.latest)
+        if Path(leftover.place).is_absolute():
+            leftovers.discard(leftover)
             return
         prefix = f"{leftover.place}/"
         artifact = self._manifest(*leftover.place.split("/")[:2])
@@ -269,12 +273,6 @@ class ObjectStore:
             for upload in unfinished_uploads(self.uri, prefix):
                 upload.abort()
             self._delete(list(self._sizes(prefix)))
-
-    def _discard_copy(self, folder: Path, last_opened: datetime) -> None:
-        """Delete a copy unless it was opened since."""
-        with exclusive(folder.with_name(f"{folder.name}.lock")), suppress(FileNotFoundError):
-            if _last_opened(folder) == last_opened:
-                shutil.rmtree(folder)
 
     def read_note(self, name: str) -> dict[str, Any] | None:
         """A note's values, or None where there is no such note."""
@@ -339,8 +337,3 @@ class ObjectStore:
             draft.unlink()
             raise ArtifactMissingError(f"{self.uri}/{name} is damaged: its sha256 is not the manifest's.")
         draft.replace(target)
-
-
-def _last_opened(copy: Path) -> datetime:
-    """When a local copy was last opened: its manifest is touched then."""
-    return datetime.fromtimestamp((copy / MANIFEST).stat().st_mtime, UTC)

@@ -53,7 +53,7 @@ UNREADABLE = "cannot be read, or only by a later version: its artifact counts as
 
 @dataclass(frozen=True)
 class Leftover:
-    """Files that nothing needs: what an upload that was cut off has left, or a local copy out of use."""
+    """Files that nothing needs: what a cut-off upload has left, a local copy out of use, abandoned work."""
 
     place: str
     """``kind/key/attempt`` in the store, or a folder of this machine."""
@@ -113,8 +113,12 @@ class Store(Protocol):
     def leftovers(self, committed: Iterable[Artifact], before: datetime) -> list[Leftover]:
         """Files that nothing needs, nothing was added to and nobody opened since ``before``.
 
-        ``committed`` is every artifact of the store. Unfinished work that the next run goes on with is none.
+        ``committed`` is every artifact of the store. Unfinished work, which the next run goes on with, is one
+        only after a longer time: see :mod:`storage.leftovers`.
         """
+
+    def partials(self) -> Iterator[Path]:
+        """Local folders of work that was cut off and that nobody is busy with."""
 
     def discard(self, leftover: Leftover) -> None:
         """Delete such files, unless an artifact has come to need them."""

@@ -16,6 +16,7 @@ import pytest
 from flows.upkeep import sweep
 from storage import running
 from storage.artifacts import Artifact, Recipe
+from storage.locks import exclusive
 from storage.store import MANIFEST, Draft, Store, open_store
 
 LONG_AGO = timedelta(days=9)
@@ -101,6 +102,41 @@ def test_what_was_used_within_the_grace_period_and_what_it_was_made_from_is_kept
     assert swept() == [other.key]
     age(store, child)
     assert swept() == sorted(artifact.key for artifact in (grandparent, parent, child))
+
+
+def test_work_that_was_cut_off_goes_once_nobody_went_on_with_it_for_a_week(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELMILL_STORE", store.uri)
+
+    def cut_off(draft: Draft) -> dict[str, Any]:
+        (draft.path / "work").mkdir(exist_ok=True)
+        (draft.path / "work" / "checkpoint").write_text("days of work")
+        raise KeyboardInterrupt
+
+    def left() -> list[str]:
+        return [found.what for found in sweep(apply=True, keep_runs=1, grace_hours=0.0).leftovers]
+
+    recipe = Recipe(stage="shout", code={}, inputs={"number": 1})
+    with pytest.raises(KeyboardInterrupt):
+        store.make(recipe, (), cut_off, resumable=True)
+    [partial] = store.partials()
+    for days in (6, 8):
+        assert left() == []
+        then = (datetime.now(UTC) - timedelta(days=days)).timestamp()
+        for path in (partial / "work" / "checkpoint", partial / "work", partial):
+            os.utime(path, (then, then))
+    with exclusive(partial.with_suffix(".lock")):
+        assert left() == [], "somebody goes on with it"
+    [found] = store.leftovers([], datetime.now(UTC))
+    assert (found.place, found.bytes) == (str(partial), len("days of work"))
+    (partial / "work" / "checkpoint").write_text("a day more")
+    store.discard(found)
+    assert partial.is_dir()
+    for path in (partial / "work" / "checkpoint", partial / "work", partial):
+        os.utime(path, (then, then))
+    assert left() == ["unfinished work"]
+    assert list(store.partials()) == []
 
 
 def test_looking_is_not_using(home: Path) -> None:

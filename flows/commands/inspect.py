@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -14,7 +14,7 @@ from flows.environment import prepare
 from flows.loading import load_config
 from flows.references import find_artifact
 from flows.upkeep import damaged
-from storage.store import Store, open_store
+from storage.store import open_store
 
 
 def explain_command(console: Console, preset: str, file: Path | None, sets: Sequence[str]) -> None:
@@ -54,11 +54,6 @@ def verify_command(console: Console, name: str) -> None:
         raise SystemExit(1)
     what = f"{len(artifacts)} artifact{'s' * (len(artifacts) != 1)}, {files} file{'s' * (files != 1)}"
     console.print(f"{what}, {size / 1e6:,.1f} MB: all as committed.")
-    for partial in _unfinished(store):
-        console.print(Text(f"unfinished work, which the next run goes on with: {partial}", style="dim"))
-
-
-def _unfinished(store: Store) -> Iterator[Path]:
-    partials = getattr(store, "partials", None)
-    if partials is not None:
-        yield from partials()
+    for partial in store.partials():
+        what = "unfinished work, which a run with the same settings goes on with"
+        console.print(Text(f"{what}: {partial}", style="dim"), soft_wrap=True)
