@@ -25,6 +25,8 @@ from tasks.web.sources import SourceRef, resolve_all
 
 REPORT = "report.json"
 VERSION = "version.json"
+FILE = "file"
+"""Folder of a file that was brought: apart, as it may be called as what the store writes beside it is."""
 FAILURES_LISTED = 1000
 
 
@@ -102,22 +104,30 @@ def _nothing(source: SourceRef, report: CrawlReport) -> ConnectionError | ValueE
 
 
 def _file(run: StageRun, source: SourceRef, config: CrawlConfig, earlier: Path | None) -> dict[str, Any]:
-    path, version = run.path / source.name, source.fingerprint
+    path, version = run.path / FILE / source.name, source.fingerprint
+    path.parent.mkdir(exist_ok=True)
     if source.kind == "s3":
         copy_object(source.seeds[0], path, run.progress)
     else:
         known = _known_version(earlier)
         found = download(source.seeds[0], path, config, run.progress, known)
         if found is None and earlier:
-            path.hardlink_to(earlier / source.name)
+            path.hardlink_to(earlier / FILE / source.name)
         version = known if found is None else found
     (run.path / VERSION).write_text(json.dumps({"version": version}), encoding="utf-8")
     run.volatile.add(VERSION)
-    return {"documents": None, "source": source.name, "kind": "file", "bytes": path.stat().st_size}
+    where = path.relative_to(run.path).as_posix()
+    return {
+        "documents": None,
+        "source": source.name,
+        "kind": "file",
+        "file": where,
+        "bytes": path.stat().st_size,
+    }
 
 
 def _known_version(earlier: Path | None) -> str:
-    if earlier is None or not (earlier / VERSION).exists():
+    if earlier is None or not ((earlier / VERSION).exists() and (earlier / FILE).is_dir()):
         return ""
     return str(json.loads((earlier / VERSION).read_text(encoding="utf-8"))["version"])
 

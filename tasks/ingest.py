@@ -109,7 +109,7 @@ def _place(run: StageRun, source: SourceRef | Artifact) -> Place:
     folder, name = run.open(source), str(source.stats["source"])
     if source.stats["kind"] == "crawl":
         return Place(name, "crawl", folder)
-    return Place(name, kind_of(name), folder / name)
+    return Place(name, kind_of(name), folder / str(source.stats["file"]))
 
 
 def _kept_units(folder: Path, units: list[tuple[int, int | None]]) -> set[int]:

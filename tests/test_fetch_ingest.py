@@ -29,7 +29,7 @@ from tasks.progress import Event, listening
 from tasks.text.extract_config import ExtractConfig
 from tasks.text.pages import clean_text
 from tasks.web.config import CrawlConfig, IngestConfig, ParallelConfig
-from tasks.web.sources import resolve
+from tasks.web.sources import resolve, resolve_all
 from tasks.web.warc_write import WarcWriter
 
 NOW = datetime(2025, 6, 1, 12, 0, tzinfo=UTC)
@@ -401,6 +401,19 @@ def test_a_remote_file_is_brought_once(home, site, tmp_path):
     assert [row["title"] for row in rows(ingest.run_now(second, CONFIG))] == ["a remote page"]
 
 
+def test_remote_files_of_one_name_and_of_a_name_that_the_store_uses(home, site, tmp_path):
+    places = ["a/rows.jsonl", "b/rows.jsonl", "a/version.json", "b/manifest.json"]
+    for number, place in enumerate(places):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(json.dumps({"text": f"Row {number}."}))
+    site.serve_folder(tmp_path)
+    refs = resolve_all([f"{site.url}/{place}" for place in places], CONFIG)
+    assert [ref.name for ref in refs] == ["rows.jsonl", "rows (2).jsonl", "version.json", "manifest.json"]
+    found = [ingest.run_now(fetch.run_now(ref, CONFIG.for_files(), ""), CONFIG) for ref in refs]
+    texts = [[row["text"] for row in rows(artifact)] for artifact in found]
+    assert texts == [["Row 0."], ["Row 1."], ["Row 2."], ["Row 3."]]
+
+
 def test_common_crawl_served_in_its_own_layout(home, site, real_data, tmp_path):
     served = tmp_path / "crawl-data/CC-MAIN-2024-22"
     (served / "warc").mkdir(parents=True)
@@ -424,7 +437,7 @@ def test_an_object_of_a_bucket(home, s3, tmp_path):
     obstore.put(S3Store("modelmill-test", client_options={"allow_http": True}), "fetched/x.warc.gz", data)
     (ref,) = resolve(f"{s3}/fetched/*.warc.gz", CONFIG)
     artifact = fetch.run_now(ref, CONFIG.for_files(), "")
-    assert (open_store().open(artifact) / "x.warc.gz").read_bytes() == data
+    assert (open_store().open(artifact) / "file/x.warc.gz").read_bytes() == data
     assert [row["title"] for row in rows(ingest.run_now(artifact, CONFIG))] == ["a page in a bucket"]
 
 

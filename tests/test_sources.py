@@ -213,7 +213,13 @@ def test_names_are_made_unique_and_a_thing_named_twice_is_there_once(folder):
     os.makedirs(folder / "more")  # noqa: PTH103
     shutil.copy(folder / "a.jsonl", folder / "more/a.jsonl")
     refs = resolve_all([f"{folder}/*.jsonl", f"{folder}/a.jsonl", f"{folder}/more/a.jsonl"], CONFIG)
-    assert [ref.name for ref in refs] == ["a.jsonl", "a.jsonl (2)"]
+    assert [ref.name for ref in refs] == ["a.jsonl", "a (2).jsonl"]
+    shutil.copy(folder / "a.jsonl", folder / "more/a (2).jsonl")
+    refs = resolve_all([f"{folder}/a.jsonl", f"{folder}/more/*.jsonl"], CONFIG)
+    assert [ref.name for ref in refs] == ["a.jsonl", "a (2).jsonl", "a (3).jsonl"]
+    assert [Path(ref.uri).name for ref in refs] == ["a.jsonl", "a (2).jsonl", "a.jsonl"]
+    twice = ["crawl:http://h/x?a", "crawl:http://h/x?a,http://h/y"]
+    assert [ref.name for ref in resolve_all(twice, CONFIG)] == ["h/x?a", "h/x?a (2)"]
 
 
 # --- rows -------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import glob
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlencode, urlsplit
@@ -89,12 +90,25 @@ def resolve_all(sources: list[str], config: IngestConfig, cache: Path | None = N
             complaints.append(str(error))
     if complaints:
         raise SourceError("\n".join(complaints))
-    refs: list[SourceRef] = []
-    taken: dict[str, int] = {}
+    refs: dict[str, SourceRef] = {}
+    counts: Counter[str] = Counter(ref.name for ref in found.values())
+    numbers = dict.fromkeys(counts, 1)
     for ref in found.values():
-        count = taken[ref.name] = taken.get(ref.name, 0) + 1
-        refs.append(ref if count == 1 else ref.model_copy(update={"name": f"{ref.name} ({count})"}))
-    return refs
+        name = ref.name
+        while name in refs or (name != ref.name and name in counts):
+            numbers[ref.name] += 1
+            name = _numbered(ref.name, numbers[ref.name])
+        refs[name] = ref.model_copy(update={"name": name})
+    return list(refs.values())
+
+
+def _numbered(name: str, number: int) -> str:
+    """Another name for one of the same: ``rows (2).jsonl``, as its ending tells how a file is read."""
+    if not kind_of(name):
+        return f"{name} ({number})"
+    folder, slash, last = name.rpartition("/")
+    stem, dot, endings = last.partition(".")
+    return f"{folder}{slash}{stem} ({number}){dot}{endings}"
 
 
 def _local(source: str, config: IngestConfig, fingerprints: Fingerprints) -> list[SourceRef]:
