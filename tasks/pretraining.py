@@ -232,6 +232,7 @@ def _keep(out: Path, work: Path, config: TrainConfig) -> None:
     starts = [event for event in events if event["kind"] in {"plan", "resumed", "note"}]
     (out / "environment.json").write_text(json.dumps(starts, indent=1) + "\n", encoding="utf-8")
     plan = next(event for event in events if event["kind"] == "plan")
+    best = next(event["best_step"] for event in reversed(events) if event["kind"] == "finished")
     held_out = [row["heldout_loss"] for row in rows if row["heldout_loss"] is not None]
     summary = {
         "parameters": plan["parameters"],
@@ -241,6 +242,7 @@ def _keep(out: Path, work: Path, config: TrainConfig) -> None:
         "epochs": rows[-1]["tokens"] / plan["corpus_tokens"],
         "loss": sum(row["loss"] for row in rows[-20:]) / len(rows[-20:]),
         "heldout_loss": min(held_out) if config.held_out.patience else (held_out or [None])[-1],
+        "kept_step": best if config.held_out.patience and best else len(rows),
     }
     (out / f".{SUMMARY}").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     (out / f".{SUMMARY}").replace(out / SUMMARY)

@@ -40,6 +40,8 @@ from tasks.gpt.export import load_hf, save_hf
 from tasks.gpt.model import GPT, GPTConfig
 from tasks.pretraining import flatten, pretrain
 from tasks.progress import listening
+from tasks.registration_facts import card_facts
+from tasks.serving.model_card import training_section
 from tasks.tokens import packing
 from tasks.tokens.errors import ChangedDataError, TokensError, TooLittleTextError
 from tasks.train_process import TokenBatches, open_tokens
@@ -155,6 +157,21 @@ def test_the_artifact_holds_a_model_its_curve_and_its_timings(inputs: tuple[Arti
     model = GPT2LMHeadModel.from_pretrained(folder / "hf")
     assert AutoTokenizer.from_pretrained(folder / "hf")("a")["input_ids"]
     assert model.config.vocab_size == 257
+
+
+def test_a_training_that_stopped_early_tells_which_weights_it_kept(inputs: tuple[Artifact, Artifact]) -> None:
+    rates = {"matrix_lr": 0.3, "embedding_lr": 0.3, "vector_lr": 0.3}
+    early = {"held_out": {"every_steps": 2, "sequences": 8, "patience": 2}, "guard": {"spike_nats": 0}}
+    changed = CONFIG.model_dump() | early | {"optimizer": rates}
+    artifact = pretrain.run_now(*inputs, TrainConfig.model_validate(changed))
+    curve = pq.read_table(open_store().open(artifact) / "curve.parquet").to_pylist()
+    losses = {row["step"]: row["heldout_loss"] for row in curve if row["heldout_loss"] is not None}
+    assert artifact.stats["kept_step"] == min(losses, key=lambda step: losses[step])
+    assert artifact.stats["kept_step"] < artifact.stats["steps"] < 120
+    facts = card_facts("m", [], artifact, open_store().open(artifact), {})
+    assert f"- of these the weights after step {artifact.stats['kept_step']}, where" in training_section(
+        facts
+    )
 
 
 @pytest.mark.parametrize("inputs", [32], indirect=True, ids=["packed"])

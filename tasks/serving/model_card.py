@@ -28,7 +28,7 @@ class CardFacts:
     funnel: Sequence[tuple[str, int, int]]
     """Stage, parts, and documents that came out of it."""
     training: Mapping[str, Any]
-    """The training's summary: steps, tokens, epochs, corpus_tokens, loss, seconds."""
+    """The training's summary: steps, kept_step, tokens, epochs, corpus_tokens, loss, seconds."""
     report: Mapping[str, Any]
     artifacts: Mapping[str, str] = field(default_factory=dict)
     """Kind and digest of the artifacts the version rests on."""
@@ -49,7 +49,7 @@ def write_card(facts: CardFacts) -> str:
         _loading(facts),
         _evaluation(facts.report),
         _data(facts),
-        _training(facts),
+        training_section(facts),
         _limits(facts),
         _provenance(facts),
     ]
@@ -178,7 +178,8 @@ def _data(facts: CardFacts) -> str:
     ).rstrip()
 
 
-def _training(facts: CardFacts) -> str:
+def training_section(facts: CardFacts) -> str:
+    """The card's part on the model's shape and its training."""
     config, summary = facts.config, facts.training
     lines = [
         "## Architecture and training",
@@ -193,6 +194,8 @@ def _training(facts: CardFacts) -> str:
             f"- {summary.get('steps', 0):,} steps, {summary['tokens']:,} tokens, "
             f"{summary.get('epochs', 0):.2f} epochs of {summary.get('corpus_tokens', 0):,}"
         )
+        if (kept := summary.get("kept_step", summary.get("steps"))) != summary.get("steps"):
+            lines.append(f"- of these the weights after step {kept:,}, where the held-out loss was lowest")
         flops = 6 * facts.parameters * int(summary["tokens"])
         lines.append(f"- about {flops:.2e} floating-point operations (6 times parameters times tokens)")
     if "seconds" in summary:
