@@ -116,7 +116,8 @@ def test_chinese_is_found_without_spaces(tmp_path: Path) -> None:
 def test_a_short_record_is_looked_for_whole_unless_it_is_too_short(
     tmp_path: Path, record: str, found: bool
 ) -> None:
-    assert (index_of(tmp_path, record).hit(f"Well. {record} Well.") is not None) == found
+    index = index_of(tmp_path, record, SENTENCE)
+    assert (index.hit(f"Well. {record} Well.") is not None) == found
 
 
 def test_records_do_not_run_into_each_other(tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ def test_any_text_may_be_asked(tmp_path: Path, text: str) -> None:
 
 def test_no_files_hit_nothing(tmp_path: Path) -> None:
     assert Index.build([]).hit(SENTENCE) is None
-    assert index_of(tmp_path, "short", {"n": 1}).hit(SENTENCE) is None
+    assert index_of(tmp_path, "short", {"n": 1}, "word " * 6).hit(SENTENCE) is None
 
 
 @pytest.mark.parametrize(
@@ -143,6 +144,10 @@ def test_no_files_hit_nothing(tmp_path: Path) -> None:
         ("a.json", b"3", "a.json cannot be read as .json"),
         ("a.txt", b"\xff\xfe", "a.txt is no UTF-8 text"),
         ("a.jsonl.gz", b"no gzip", "a.jsonl.gz is no whole gzip file"),
+        ("a.json", b"[" * 100_000, "a.json cannot be read as .json"),
+        ("a.jsonl", b"[" * 100_000, "a.jsonl:1 is not JSON"),
+        ("a.jsonl", b'{"q": "who?"}\n', "a.jsonl: none of the 1 records has a text of 6 words"),
+        ("a.txt", b"", "a.txt: none of the 1 records has a text"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(

@@ -90,11 +90,17 @@ class Index:
         """Read evaluation files: every text of every record counts, whatever its field is called.
 
         So BLiMP's sentences, HellaSwag's contexts and endings, LAMBADA's passages and plain text need no
-        settings. Raises GivenFileError naming what is missing or malformed.
+        settings. Raises GivenFileError naming what is missing or malformed, or where there is nothing in any
+        of them to look for.
         """
         paths = sorted(files)
         records: list[tuple[int, int]] = []
         found = list(_ngrams(_numbered(paths, records)))
+        if paths and not found:
+            raise EvaluationFileError(
+                f"{', '.join(map(str, paths[:3]))}: none of the {len(records):,} records has a text of "
+                f"{FEWEST_WORDS} words, or of {FEWEST_CHARACTERS} characters without spaces, to look for"
+            )
         grams = []
         for length in sorted({part.length for part in found}):
             parts = [part for part in found if part.length == length]
@@ -196,13 +202,13 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
         if kind == ".json":
             items = _items(json.loads(content))
             yield from ((n, list(_texts(item))) for n, item in enumerate(items, 1))
-    except (json.JSONDecodeError, TypeError) as error:
+    except (json.JSONDecodeError, TypeError, RecursionError) as error:
         raise EvaluationFileError(f"{path} cannot be read as {kind}: {error}") from error
     for number, line in enumerate(lines, 1):
         if kind in {".txt", ".md"}:
             yield number, [line]
         elif line.strip():
-            yield number, list(_texts(_parsed(path, number, line)))
+            yield number, _texts_of_line(path, number, line)
 
 
 def _items(value: Any) -> list[Any]:
@@ -214,10 +220,10 @@ def _items(value: Any) -> list[Any]:
     return [item for held in value.values() for item in (held if isinstance(held, list) else [held])]
 
 
-def _parsed(path: Path, number: int, line: str) -> Any:
+def _texts_of_line(path: Path, number: int, line: str) -> list[str]:
     try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
+        return list(_texts(json.loads(line)))
+    except (json.JSONDecodeError, RecursionError) as error:
         raise EvaluationFileError(f"{path}:{number} is not JSON: {error}") from error
 
 
