@@ -182,6 +182,8 @@ def test_every_wrong_parameter_is_named_at_once(served: Any) -> None:
         ask(served, ["x"], temperature=-1.0, top_p=0.0, max_new_tokens=0, colour="red", task="sing")
     for word in ("temperature", "top_p", "max_new_tokens", "colour", "task"):
         assert word in caught.value.message
+    with pytest.raises(MlflowException, match="max_new_tokens is 1 to 65,536"):
+        ask(served, ["x"], max_new_tokens=10**9)  # a random number for each is drawn beforehand
 
 
 def test_prompts_come_as_lists_series_tables_and_single_strings(served: Any) -> None:

@@ -69,7 +69,7 @@ class Options:
         options = cls(**{name: value for name, value in given.items() if name in known})
         bounds = {
             "task is 'generate' or 'score'": options.task in ("generate", "score"),
-            "max_new_tokens is at least 1": options.max_new_tokens >= 1,
+            "max_new_tokens is 1 to 65,536": 1 <= options.max_new_tokens <= 2**16,
             "temperature is at least 0 (0 takes the likeliest)": options.temperature >= 0,
             "top_k is at least 0 (0 takes all)": options.top_k >= 0,
             "top_p is above 0 and at most 1": 0 < options.top_p <= 1,
