@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -26,7 +26,8 @@ PIPE_WIDTH = 1000
 
 def _console(*, stderr: bool = False) -> Console:
     """As wide as the terminal or ``COLUMNS``; into a file or pipe as wide as a row needs."""
-    terminal = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
+    stream: TextIO | None = sys.stderr if stderr else sys.stdout  # None where it was closed, as by `>&-`
+    terminal = (stream is not None and stream.isatty()) or "COLUMNS" in os.environ
     # Else `:cat:` in an address or a prompt would be shown, and written into a configuration, as a picture.
     return Console(stderr=stderr, width=None if terminal else PIPE_WIDTH, emoji=False)
 

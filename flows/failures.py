@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage.errors import chain_of
+from storage.errors import FULL, chain_of
 
 MENDABLE = (
     "flows.embedded.PrefectStartError",
@@ -41,6 +41,11 @@ def explain_failure(error: BaseException) -> str | None:
             return (
                 f"The store's bucket does not answer or refuses: {str(link).splitlines()[0]}. Check "
                 f"MODELMILL_STORE and the credentials (AWS_…), and run again: what is finished is kept."
+            )
+        if isinstance(link, OSError) and link.errno in FULL:
+            where = f" for {link.filename}" if link.filename else ""
+            return (
+                f"No room left on the disk{where}. Free some space and run again: what is finished is kept."
             )
     return None
 

@@ -21,7 +21,7 @@ def find_artifact(name: str) -> Artifact:
     Raises ArtifactMissingError where the store has none, or several that begin so; RegistryError where MLflow
     has no such version.
     """
-    store = open_store()
+    store, name = open_store(), name.strip()
     if name.startswith("models:/") or "/" not in name:
         from storage.registry import version_artifact
 
@@ -51,7 +51,7 @@ def named_or_latest(reference: str, stage: str, name: str) -> Artifact:
 
     Raises ArtifactMissingError where there is none, or the reference is another stage's.
     """
-    store = open_store()
+    store, reference = open_store(), reference.strip()
     if reference:
         kind = reference.partition("/")[0] if "/" in reference else ""
         found = find_artifact(reference) if kind in ("", "models:", stage) else None

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a system says where no room is left, on the disk or of what a user may have of it."""
+
 
 class StorageError(Exception):
     """Base of everything the store refuses or cannot do."""
@@ -38,7 +41,7 @@ def needing_room(place: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
         raise DiskFullError(
             f"No room left under {place} while {what}. Free some space (`modelmill gc` lists what can go) "

@@ -6,6 +6,7 @@ last: its existence means that the artifact is complete.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from storage.artifacts import Artifact, Parent, Recipe
+from storage.errors import StoreUnusableError
 from storage.home import store_uri
 
 MANIFEST = "manifest.json"
@@ -137,8 +139,15 @@ class Store(Protocol):
 
 
 def open_store(uri: str | None = None) -> Store:
-    """The store at ``uri``, or at ``MODELMILL_STORE``, or in the home folder."""
+    """The store at ``uri``, or at ``MODELMILL_STORE``, or in the home folder.
+
+    Raises StoreUnusableError where an address names none.
+    """
     uri = uri or store_uri()
+    if re.match(r"\w+:/(?!/)", uri):  # it would be a folder, named so
+        raise StoreUnusableError(
+            f"MODELMILL_STORE: {uri} names no store. Give a folder or s3://bucket/prefix"
+        )
     if "://" in uri and not uri.startswith("file://"):
         from storage.object_store import ObjectStore
 

@@ -1,6 +1,9 @@
 """The home folder, the store and the servers, and what is said where one cannot be had."""
 
 import errno
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,6 +121,8 @@ def test_a_store_that_cannot_be_written_to_is_told_before_anything_is_done(tmp_p
 def test_an_address_of_no_store_is_refused_with_what_would_be_one() -> None:
     with pytest.raises(StoreUnusableError, match=r"ftp://x/y names no store.*Give a folder or s3://"):
         open_store("ftp://x/y")
+    with pytest.raises(StoreUnusableError, match=r"s3:/x/y names no store.*Give a folder or s3://"):
+        open_store("s3:/x/y")
 
 
 def test_a_bucket_that_does_not_answer_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,3 +135,13 @@ def test_a_bucket_that_does_not_answer_is_told_in_a_sentence(monkeypatch: pytest
     assert said is not None
     assert "\n" not in said
     assert "Check MODELMILL_STORE and the credentials" in said
+
+
+@pytest.mark.parametrize("redirect", [">&-", ">/dev/full"])
+def test_a_standard_output_that_is_closed_or_full_is_no_traceback(redirect: str) -> None:
+    program = f"exec {shlex.quote(sys.executable)} -m flows.cli config {redirect}"
+    done = subprocess.run(["sh", "-c", program], check=False, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stderr.partition(".")[0]) == (
+        (0, "") if redirect == ">&-" else (1, "modelmill: No room left on the disk")
+    )

@@ -144,6 +144,7 @@ def test_an_artifact_that_is_not_there_is_told_with_those_that_are(home: Path) -
     def verified(name: str) -> str:
         return CliRunner().invoke(app, ["verify", name], catch_exceptions=False).output
 
+    assert verified("") == f"Nothing is in the store {open_store().uri} yet.\n", "which may be the wrong one"
     with pytest.raises(ArtifactMissingError, match=r"try/9 is not in the store .*; it has: nothing yet"):
         verified("try/9")
     key = made(1).key

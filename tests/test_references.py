@@ -20,6 +20,8 @@ def made(home: Path) -> list[Artifact]:
 
 def test_the_start_of_a_key_is_enough_where_it_means_one(made: list[Artifact]) -> None:
     assert find_artifact(f"pretrain/{made[3].key[:12]}") == made[3]
+    pasted = f" pretrain/{made[3].key}\n"
+    assert find_artifact(pasted) == named_or_latest(pasted, "pretrain", "m") == made[3]
 
 
 def test_what_may_mean_several_or_none_is_refused_with_what_there_is(made: list[Artifact]) -> None:

@@ -53,7 +53,9 @@ def verify_command(console: Console, name: str) -> None:
         console.print("Delete a damaged artifact's folder and run again: only that stage is made anew.")
         raise SystemExit(1)
     what = f"{len(artifacts)} artifact{'s' * (len(artifacts) != 1)}, {files} file{'s' * (files != 1)}"
-    console.print(f"{what}, {size / 1e6:,.1f} MB: all as committed.")
+    told = f"{what}, {size / 1e6:,.1f} MB: all as committed."
+    told = told if artifacts else f"Nothing is in the store {store.uri} yet."
+    console.print(told, markup=False, soft_wrap=True)
     for partial in store.partials():
         what = "unfinished work, which a run with the same settings goes on with"
         console.print(Text(f"{what}: {partial}", style="dim"), soft_wrap=True)
