@@ -4,6 +4,7 @@ import gzip
 import json
 import struct
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,21 @@ def test_a_fasttext_classifier_averages_words_and_subwords(tmp_path: Path) -> No
     found = dict(FastText.load(path).predict("good é", 2))
     assert found["hq"] == pytest.approx(float(expected[0]), abs=1e-6)
     assert found["lq"] == pytest.approx(float(expected[1]), abs=1e-6)
+
+
+def test_a_file_that_is_no_language_model_is_refused_before_any_document(tmp_path: Path) -> None:
+    path = tmp_path / "lid.bin"
+    config = {"method": "fasttext", "fasttext_model": {"paths": [str(path)]}}
+    whole = fasttext_file(["</s>", "x"], ["en"], np.ones((2, 4)), np.ones((1, 4)))
+    for content, message in (
+        (b"<html>404</html>", "no fastText model of format 12"),
+        (whole[:20], "ends too early"),
+        (whole[:36] + b"\1" + whole[37:], "holds word vectors"),
+        (whole, ""),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match=message) if message else nullcontext():
+            Cleaner(CleanConfig.model_validate({"language": config}))
 
 
 def test_the_labels_of_a_language_model_become_the_codes_that_are_configured(tmp_path: Path) -> None:

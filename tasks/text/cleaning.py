@@ -18,6 +18,7 @@ from tasks.text.config import CleanConfig
 from tasks.text.decontaminate import Index
 from tasks.text.dedup import signature_row
 from tasks.text.dedup_units import units
+from tasks.text.language import check_model
 from tasks.text.language_filter import judge, without_foreign
 from tasks.text.lines import clean_lines
 from tasks.text.model_scores import load_scorer
@@ -75,6 +76,8 @@ class Cleaner:
         self._bad_words = BadWords(config.c4.bad_words.files) if config.c4.bad_words.paths else None
         models = config.language.fasttext_model.files
         self._language_model: Path | None = models[0] if models else None
+        if self._language_model and config.language.method == "fasttext":
+            check_model(self._language_model)
 
     def __reduce__(self) -> tuple[type[Cleaner], tuple[CleanConfig]]:
         return Cleaner, (self._config,)

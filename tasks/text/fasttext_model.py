@@ -25,6 +25,7 @@ SUPERVISED = 3
 LOSSES: dict[int, Literal["hs", "softmax", "ova"]] = {1: "hs", 2: "softmax", 3: "softmax", 4: "ova"}
 END = b"</s>"
 LABEL = "__label__"
+HEAD_BYTES = 64
 CENTROIDS = 256
 PAIR_FACTOR = 116049371
 """By which fastText joins the hashes of neighbouring words."""
@@ -118,6 +119,15 @@ class _Settings:
     longest: int
 
 
+def _head(file: _Reader, path: Path) -> _Settings:
+    if file.numbers("ii") != (MAGIC, VERSION):
+        raise ModelError(f"{path} is no fastText model of format {VERSION}")
+    (_, _, _, _, _, ngrams, loss, kind, buckets, shortest, longest, _, _) = file.numbers("iiiiiiiiiiiid")
+    if kind != SUPERVISED or loss not in LOSSES:
+        raise ModelError(f"{path} holds word vectors; a classifier (fasttext supervised) is expected")
+    return _Settings(ngrams, LOSSES[loss], buckets, shortest, longest)
+
+
 class FastText:
     """A classifier: a text's words and subwords are averaged and compared with each label."""
 
@@ -138,12 +148,7 @@ class FastText:
     def load(cls, path: Path) -> FastText:
         """Read a model file. Raises ModelError where it is none, or not a classifier."""
         file = _Reader(path.read_bytes(), path)
-        if file.numbers("ii") != (MAGIC, VERSION):
-            raise ModelError(f"{path} is no fastText model of format {VERSION}")
-        (_, _, _, _, _, ngrams, loss, kind, buckets, shortest, longest, _, _) = file.numbers("iiiiiiiiiiiid")
-        if kind != SUPERVISED or loss not in LOSSES:
-            raise ModelError(f"{path} holds word vectors; a classifier (fasttext supervised) is expected")
-        settings = _Settings(ngrams, LOSSES[loss], buckets, shortest, longest)
+        settings = _head(file, path)
         size, _, _, _, prune_size = file.numbers("iiiqq")
         words: dict[bytes, int] = {}
         labels: list[str] = []
@@ -162,6 +167,12 @@ class FastText:
         (quantised_out,) = file.numbers("?")
         outputs = Rows(file, quantised=quantised and quantised_out)
         return cls(settings, words, labels, counts, pruned, inputs, outputs)
+
+    @classmethod
+    def check(cls, path: Path) -> None:
+        """Raise ModelError where a file is no classifier, by its head: some are of gigabytes."""
+        with path.open("rb") as file:
+            _head(_Reader(file.read(HEAD_BYTES), path), path)
 
     def predict(self, text: str, most: int = 1) -> list[tuple[str, float]]:
         """The most likely labels with their probabilities, largest first; none for an empty text."""

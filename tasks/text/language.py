@@ -196,6 +196,13 @@ def _langid(text: str) -> Shares:
     return ((code_of(code), float(probability)),)
 
 
+def check_model(model: Path) -> None:
+    """Raise ModelError where a file is no model of method ``fasttext``."""
+    from tasks.text.fasttext_model import FastText
+
+    FastText.check(model)
+
+
 @lru_cache(maxsize=2)
 def _fasttext(path: str) -> Identifier:
     from tasks.text.fasttext_model import FastText
