@@ -374,7 +374,10 @@ def test_the_environment_is_tuned_on_request(monkeypatch: pytest.MonkeyPatch) ->
     assert plain["OMP_NUM_THREADS"] == "3"
     assert int(plain["GOMP_SPINCOUNT"]) > 0
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    assert training_environment(tuned_allocator=True, threads=3)["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=3")
+    tuned = training_environment(tuned_allocator=True, threads=3)
+    assert tuned["GOMP_SPINCOUNT"] == "7"
+    assert tuned["GLIBC_TUNABLES"] == "glibc.malloc.tcache_count=3:glibc.malloc.hugetlb=1"
 
 
 @pytest.mark.slow

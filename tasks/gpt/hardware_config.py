@@ -73,7 +73,8 @@ class HardwareConfig(StageConfig):
     tuned_allocator: bool = Field(
         True,
         title="Tuned allocator",
-        description="Keep freed memory in the training process instead of giving it back (glibc).",
+        description="Keep freed memory in the training process instead of giving it back, and in huge pages "
+        "(glibc).",
     )
     heartbeat_seconds: float = Field(
         600.0,
