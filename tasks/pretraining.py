@@ -19,7 +19,7 @@ from tasks import train_process
 from tasks.gpt import metrics
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.errors import TrainingError, TrainingHungError, TrainingKilledError
-from tasks.gpt.shape import read_shape
+from tasks.gpt.shape import check_weights, read_shape
 from tasks.gpt.supervisor import Launch, supervise, training_command, training_environment
 from tasks.stage import StageRun, stage
 from tasks.tokens import bpe
@@ -94,7 +94,7 @@ def check_base(folder: Path, tokenizer: Path, config: TrainConfig) -> None:
     """Whether training with these settings and this tokenizer can go on from the model in a folder.
 
     Raises TrainingError where the model has another shape, or another tokenizer: every id would mean
-    something else; TokenizerError where it has none, ExportError where it is no GPT-2.
+    something else; TokenizerError where it has none, ExportError where it is no GPT-2, or not a whole one.
     """
     name, found = config.init_from or folder, read_shape(folder)
     shape = {
@@ -120,6 +120,7 @@ def check_base(folder: Path, tokenizer: Path, config: TrainConfig) -> None:
             f"{found.vocab_size:,} rows: cut it with transformers' model.resize_token_embeddings({entries}) "
             f"and name the folder that save_pretrained writes then"
         )
+    check_weights(folder, found)
 
 
 def _merges(tokenizer: Tokenizer) -> list[Any]:

@@ -126,7 +126,11 @@ def test_a_folder_that_is_torn_is_refused_by_its_file(
     (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9])
     with pytest.raises(ExportError, match=r"model\.safetensors cannot be read .*fetch it again"):
         load_hf(folder)
-    for text, complaint in (("{", "cannot be used .*fetch it again"), ("{}", "has no 'vocab_size'")):
+    for text, complaint in (
+        ("{", "cannot be used .*fetch it again"),
+        ("{}", "has no 'vocab_size'"),
+        ("[]", r"cannot be used \(it is \[\]\)"),
+    ):
         (folder / "config.json").write_text(text)
         with pytest.raises(ExportError, match=rf"config\.json {complaint}"):
             load_hf(folder)

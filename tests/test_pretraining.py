@@ -16,6 +16,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
@@ -395,6 +396,26 @@ def test_pretraining_itself_refuses_a_model_of_another_shape(
     shape = CONFIG.model.model_copy(update={"context": 16, "layers": 3})
     with pytest.raises(TrainingError, match=r"set train.model.layers to 2, train.model.context to 32$"):
         pretrain.run_now(*inputs, config.model_copy(update={"model": shape}), found(config, inputs))
+
+
+def test_weights_that_are_not_whole_are_refused_before_any_work(
+    inputs: tuple[Artifact, Artifact], tmp_path: Path
+) -> None:
+    config = CONFIG.model_copy(update={"init_from": str(save_base(tmp_path / "base", 1))})
+    weights = tmp_path / "base/hf/model.safetensors"
+    tensors = load_file(weights)
+    short = {**tensors, "transformer.wpe.weight": tensors["transformer.wpe.weight"][:8].clone()}
+    less = {name: tensor for name, tensor in tensors.items() if "h.1.mlp.c_fc.bias" not in name}
+    for broken, complaint in (
+        (less, r"lacks transformer.h.1.mlp.c_fc.bias: it is not a whole GPT-2"),
+        (short, r"transformer.wpe.weight is \[8, 32\], config.json says \[32, 32\]"),
+    ):
+        save_file(broken, weights)
+        with pytest.raises(ExportError, match=complaint):
+            found(config, inputs)
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ExportError, match=r"cannot be read .*: fetch it again"):
+        found(config, inputs)
 
 
 def test_half_a_folder_is_refused_and_a_tokenizer_of_the_runs_own(

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tasks.gpt.errors import ExportError
 from tasks.gpt.model import GPT, GPTConfig
-from tasks.gpt.shape import read_shape
+from tasks.gpt.shape import PREFIX, WEIGHTS, check_weights, read_shape
 
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 EOS = "<|endoftext|>"
@@ -34,10 +33,10 @@ def save_hf(model: GPT, tokenizer_folder: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     eos = _copy_tokenizer(tokenizer_folder, out, model.config)
     tensors = {
-        f"transformer.{name}": _outside(name, tensor, model.config)
+        f"{PREFIX}{name}": _outside(name, tensor, model.config)
         for name, tensor in sorted(model.state_dict().items())
     }
-    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    save_file(tensors, out / WEIGHTS, metadata={"format": "pt"})
     _write_json(out / "config.json", _hf_config(model.config, eos))
     _write_json(
         out / "generation_config.json", {"bos_token_id": eos, "eos_token_id": eos, "pad_token_id": eos}
@@ -49,15 +48,10 @@ def load_hf(folder: Path) -> GPT:
 
     Raises ExportError for another architecture, an unsupported variant, or weights that do not fit.
     """
-    model = GPT(read_shape(folder))
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise ExportError(f"{folder} holds no model.safetensors: pickled weights are not read")
-    try:
-        tensors = load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise ExportError(f"{weights} cannot be read ({error}): fetch it again") from error
-    model.load_state_dict(_inside(tensors, model))
+    shape = read_shape(folder)
+    check_weights(folder, shape)
+    model = GPT(shape)
+    model.load_state_dict(_inside(load_file(folder / WEIGHTS), model))
     return model
 
 
@@ -65,15 +59,9 @@ def _inside(tensors: dict[str, Tensor], model: GPT) -> dict[str, Tensor]:
     """Hugging Face's names and layout to ours, with the embedding's padded rows added."""
     state = {}
     for name, wanted in model.state_dict().items():
-        tensor = tensors.get(f"transformer.{name}", tensors.get(name))
-        if tensor is None:
-            raise ExportError(f"model.safetensors lacks transformer.{name}: it is not a whole GPT-2")
-        tensor = tensor.float()
+        tensor = tensors[f"{PREFIX}{name}" if f"{PREFIX}{name}" in tensors else name].float()
         if name.endswith(TRANSPOSED):
             tensor = tensor.t().contiguous()
-        shape = [model.config.vocab_size, wanted.shape[1]] if name == "wte.weight" else list(wanted.shape)
-        if list(tensor.shape) != shape:
-            raise ExportError(f"transformer.{name} is {list(tensor.shape)}, config.json says {shape}")
         if name == "wte.weight":
             tensor = torch.cat([tensor, tensor.new_zeros(wanted.shape[0] - tensor.shape[0], tensor.shape[1])])
         state[name] = tensor

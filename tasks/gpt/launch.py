@@ -24,7 +24,7 @@ from tasks.gpt.checkpoint import CheckpointError, Saver
 from tasks.gpt.config import TrainConfig
 from tasks.gpt.device import Device
 from tasks.gpt.distributed import World, connected, world_of_environment
-from tasks.gpt.errors import TrainingError
+from tasks.gpt.errors import ExportError, TrainingError
 from tasks.gpt.export import load_hf, save_hf
 from tasks.gpt.metrics import MetricsWriter
 from tasks.gpt.model import GPT, GPTConfig
@@ -94,7 +94,7 @@ def train(job: Job) -> int:
     """
     try:
         return _train(job)
-    except (TrainingError, CheckpointError) as error:
+    except (TrainingError, CheckpointError, ExportError) as error:
         print(error, file=sys.stderr)
         return FAILED_STATUS
 
