@@ -10,8 +10,8 @@ from typing import Any
 
 from tasks.journal import Entry
 
-STAGES = ("ingest", "take_down", "clean", "deduplicate")
-"""Stages that count what they took in and what they dropped."""
+STAGES = ("fetch", "ingest", "take_down", "clean", "deduplicate")
+"""Stages that count what they took in and what they dropped; ``fetch`` is told of where crawls lost pages."""
 REASONS = ("reasons", "rejected")
 """Under which name a stage's stats hold its counts by reason."""
 
@@ -37,6 +37,7 @@ def funnel(entries: Iterable[Entry]) -> list[Step]:
         if entry.artifact is not None:
             found.setdefault(entry.stage, []).append(entry.artifact.stats)
     steps = [_step(stage, found[stage]) for stage in STAGES if stage in found]
+    steps = [step for step in steps if step.stage != "fetch" or step.reasons or step.remarks]
     for before, step in pairwise(steps):
         if step.stage == "take_down":  # it runs for those parts alone that hold something taken down
             step.documents_in, step.documents = before.documents, before.documents - step.reasons.total()
@@ -52,9 +53,10 @@ def _step(stage: str, parts: Sequence[Mapping[str, Any]]) -> Step:
     for stats in parts:
         step.reasons.update(_reasons(stats))
         step.remarks.update(stats.get("remarks", {}))
-        step.documents += int(stats.get("documents", 0))
+        documents = int(stats.get("documents") or 0)  # nobody counts those of a file that was fetched
+        step.documents += documents
         taken = stats.get("documents_in", stats.get("records"))
-        step.documents_in += int(taken if taken is not None else stats.get("documents", 0))
+        step.documents_in += documents if taken is None else int(taken)
         if "characters" in stats:
             step.characters = (step.characters or 0) + int(stats["characters"])
     return step

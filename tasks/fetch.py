@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from storage.artifacts import Artifact, digest_json
+from storage.documents import PartWriter
+from storage.schemas import REJECTS
 from storage.store import Store, open_store
 from tasks.fetched import begin_fetch
 from tasks.fingerprint import canonical
 from tasks.stage import PartFailure, StageRun, stage
 from tasks.web.buckets import copy_object
 from tasks.web.config import CrawlConfig, IngestConfig
-from tasks.web.crawl import CrawlReport, crawl
+from tasks.web.crawl import CrawlReport, Failure, crawl
 from tasks.web.download import download
 from tasks.web.fetch import PASSING, RETRY_STATUSES
 from tasks.web.freshness import is_fresh
 from tasks.web.pydoc_site import HOST, pydoc_crawl, pydoc_servers
 from tasks.web.sources import SourceRef, resolve_all
+from tasks.web.urls import host_of
 
-REPORT = "report.json"
+REJECTS_FILE = "rejects.parquet"
 VERSION = "version.json"
 FILE = "file"
 """Folder of a file that was brought: apart, as it may be called as what the store writes beside it is."""
-FAILURES_LISTED = 1000
 
 
 @stage("fetch", summary="Crawl a site into WARC, or bring a remote file here", resumable=True)
@@ -55,13 +58,21 @@ def _crawl(run: StageRun, source: SourceRef, config: CrawlConfig, earlier: Path 
             path.unlink()  # refusals need not last: the next attempt asks again
         raise _nothing(source, report)
     run.identity = report.identity
-    failures = [asdict(failure) for failure in report.failures[:FAILURES_LISTED]]
-    (run.path / REPORT).write_text(json.dumps(failures, indent=1, ensure_ascii=False), encoding="utf-8")
-    run.log.info("%d pages, %d of them unchanged", report.pages, report.unchanged)
-    if kept := sum(failure.kept for failure in report.failures):
-        run.log.warning("%d pages could not be had now and are kept from the earlier crawl", kept)
+    lost = [failure for failure in report.failures if not failure.kept]
+    with PartWriter(run.path / REJECTS_FILE, REJECTS) as rejects:
+        rejects.write_all(_reject(each.url, each.reason, each.detail) for each in lost)
+        rejects.write_all(_reject(url, "robots", "robots.txt forbids it") for url in report.forbidden)
+    run.rows[REJECTS_FILE] = rejects.rows
+    kept = len(report.failures) - len(lost)
+    reasons = Counter(failure.reason for failure in lost)
+    not_reached = report.skipped["not_reached"] if report.ended != "complete" else 0
+    reasons += Counter({"robots": len(report.forbidden), report.ended: not_reached})
+    _tell(run, report, lost, kept)
     return {
+        "records": report.pages + reasons.total(),
         "documents": report.pages,
+        "reasons": dict(sorted(reasons.items())),
+        "remarks": {"kept_from_earlier": kept} if kept else {},
         "source": source.name,
         "kind": "crawl",
         "unchanged": report.unchanged,
@@ -71,6 +82,38 @@ def _crawl(run: StageRun, source: SourceRef, config: CrawlConfig, earlier: Path 
         "statuses": dict(sorted(report.statuses.items())),
         "skipped": {name: count for name, count in sorted(report.skipped.items()) if count},
         "failed": len(report.failures),
+    }
+
+
+def _tell(run: StageRun, report: CrawlReport, lost: list[Failure], kept: int) -> None:
+    """Log what a crawl brought, and what it did not."""
+    run.log.info("%d pages, %d of them unchanged", report.pages, report.unchanged)
+    if kept:
+        run.log.warning("%d pages could not be had now and are kept from the earlier crawl", kept)
+    if lost:
+        listed = ", ".join(
+            f"{reason} {n}" for reason, n in Counter(each.reason for each in lost).most_common()
+        )
+        first = f"{lost[0].url}: {lost[0].detail}"
+        run.log.warning("%d addresses could not be had (%s); the first: %s", len(lost), listed, first)
+    if report.ended != "complete":
+        left = report.skipped["not_reached"]
+        run.log.warning("the crawl ended at ingest.crawl.%s, %d addresses not asked for", report.ended, left)
+
+
+def _reject(url: str, reason: str, detail: str) -> dict[str, Any]:
+    """A row of REJECTS: an address of which there is no page."""
+    return {
+        "doc_id": hashlib.sha256(f"{url}\n{reason}".encode()).hexdigest(),
+        "url": url,
+        "domain": host_of(url),
+        "language": "",
+        "stage": "fetch",
+        "reason": reason,
+        "value": None,
+        "threshold": None,
+        "detail": detail[:1000],
+        "excerpt": "",
     }
 
 

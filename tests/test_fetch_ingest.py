@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from fastwarc.warc import ArchiveIterator
 
+from flows.funnel import funnel
+from flows.tracing import fates
 from storage.artifacts import Artifact
 from storage.documents import read_rows
 from storage.schemas import DOCUMENTS, REJECTS
@@ -24,6 +26,7 @@ from storage.store import open_store
 from tasks.fetch import asked_at, fetch, open_sources
 from tasks.fetched import latest_fetch
 from tasks.ingest import TooManyFailuresError, ingest
+from tasks.journal import Entry
 from tasks.planning import Pending, Plan, planning
 from tasks.progress import Event, listening
 from tasks.text.extract_config import ExtractConfig
@@ -302,6 +305,23 @@ def test_a_page_that_cannot_be_had_now_changes_nothing_downstream(home, small_si
     small_site.pages["/two"] = page("busy", 503)
     second = crawled(small_site, "2025-06-02")
     assert (second.digest, second.stats["kept"], second.stats["failed"]) == (first.digest, 1, 1)
+    assert (second.stats["records"], second.stats["remarks"]) == (3, {"kept_from_earlier": 1})
+
+
+def test_what_a_crawl_did_not_get_is_counted_and_known_by_its_address(home, site, page):
+    site.pages |= {"/robots.txt": "User-agent: *\nDisallow: /private/\n", "/big": page("x" * 9000)}
+    site.pages["/"] = "".join(f'<a href="{path}">x</a>' for path in ("/a", "/big", "/private/b", "/c", "/d"))
+    site.pages |= dict.fromkeys(["/a", "/c", "/d"], article("a page"))
+    (ref,) = resolve(f"crawl:{site.url}/", CONFIG)
+    config = LOCAL.model_copy(update={"max_page_bytes": 5000, "max_pages": 5})
+    artifact = fetch.run_now(ref, config, "2025-06-01")
+    assert artifact.stats["reasons"] == {"max_pages": 1, "robots": 1, "too_large": 1}
+    assert (artifact.stats["records"], artifact.stats["documents"]) == (6, 3)
+    (step,) = funnel([Entry("fetch", "", "completed", 0.0, artifact)])
+    assert (step.documents_in, step.documents, step.reasons["robots"]) == (6, 3, 1)
+    for path, reason in (("/big", "too_large"), ("/private/b", "robots")):
+        (fate,) = fates(open_store(), [artifact], "url", site.url + path)
+        assert (fate.stage, fate.outcome, fate.reason) == ("fetch", "dropped", reason)
 
 
 def test_a_crawl_that_was_cut_off_goes_on(home, site):

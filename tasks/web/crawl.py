@@ -61,6 +61,8 @@ class CrawlReport:
     skipped: Counter[str] = field(default_factory=Counter)
     """Addresses that were found and not asked for, by reason."""
     failures: list[Failure] = field(default_factory=list)
+    forbidden: list[str] = field(default_factory=list)
+    """Addresses that robots.txt forbids."""
     ended: Ended = "complete"
     seconds: float = 0.0
     identity: str = ""
@@ -184,6 +186,7 @@ class _Crawl:
         if isinstance(outcome, FetchError):
             if outcome.reason == "robots":
                 self.report.skipped["robots"] += 1
+                self.report.forbidden.append(target.url)
             elif outcome.reason not in PASSING or not self._keep(target, outcome.reason, outcome.detail):
                 self.report.failures.append(Failure(target.url, outcome.reason, outcome.detail))
             return
