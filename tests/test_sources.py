@@ -687,6 +687,14 @@ def test_a_download_goes_on_where_it_stopped(site, tmp_path, page, monkeypatch):
     assert not (tmp_path / "again").exists()
 
 
+def test_a_server_that_sends_pieces_of_nothing_is_left(site, tmp_path, page):
+    pieces = [page("row", 206, {"Content-Range": "bytes 0-2/*"}), page("", 206), page("gone", 404)]
+    answers = iter(pieces)
+    site.pages["/f.jsonl"] = lambda _: next(answers)
+    with pytest.raises(DownloadError, match="the server sends nothing from byte 3 on"):
+        download(f"{site.url}/f.jsonl", tmp_path / "f.jsonl", LOCAL)
+
+
 def test_the_pieces_of_a_file_do_not_wait_as_pages_do(site, tmp_path, monkeypatch):
     monkeypatch.setattr("tasks.web.download.PIECE", 1000)
     (tmp_path / "served").mkdir()

@@ -91,6 +91,8 @@ async def _download(url: str, path: Path, config: CrawlConfig, tell: Tell, known
                 raise _refusal(url, answer.status)
             found = _version(answer)
             whole = answer.status == 200
+            if not (whole or answer.body):
+                raise DownloadError(f"{url}: the server sends nothing from byte {have:,} on")
             if have and found != version and not whole:
                 partial.unlink()
                 version, restarts = found, restarts + 1
