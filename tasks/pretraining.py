@@ -199,7 +199,7 @@ def listener(run: StageRun, config: TrainConfig, curve: CurveLogger) -> Callable
             run.log.info("%s", text)
             if kind == "note" and "batch" in event:  # a rewind
                 curve.go_back(event["checkpoint"])
-            if kind in {"plan", "resumed"}:
+            if kind in {"plan", "resumed", "note"}:
                 run.progress.note(text)
 
     return hear

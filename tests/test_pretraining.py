@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import psutil
@@ -39,7 +40,7 @@ from tasks.gpt.config import TrainConfig
 from tasks.gpt.errors import ExportError, TrainingError
 from tasks.gpt.export import load_hf, save_hf
 from tasks.gpt.model import GPT, GPTConfig
-from tasks.pretraining import flatten, pretrain
+from tasks.pretraining import flatten, listener, pretrain
 from tasks.progress import listening
 from tasks.registration_facts import card_facts
 from tasks.serving.model_card import training_section
@@ -434,6 +435,17 @@ def test_half_a_folder_is_refused_and_a_tokenizer_of_the_runs_own(
 def test_packing_for_another_context_is_said(inputs: tuple[Artifact, Artifact]) -> None:
     with pytest.raises(ChangedDataError, match=r"sequences of 64 tokens.*tokenize.packed_length to 32"):
         pretrain.run_now(*inputs, CONFIG)
+
+
+def test_what_people_should_know_of_a_training_is_shown_and_a_rewind_reaches_the_curve() -> None:
+    shown, run, curve = [], Mock(), Mock()
+    run.progress.note = shown.append
+    hear = listener(run, CONFIG, curve)
+    hear({"kind": "note", "text": "the checkpoint of step 50 is damaged"})
+    curve.go_back.assert_not_called()
+    hear({"kind": "note", "text": "step 51: a spike", "batch": 50, "checkpoint": 40})
+    curve.go_back.assert_called_once_with(40)
+    assert shown == ["the checkpoint of step 50 is damaged", "step 51: a spike"]
 
 
 def test_settings_are_flat_parameters() -> None:
