@@ -438,7 +438,8 @@ def test_packing_for_another_context_is_said(inputs: tuple[Artifact, Artifact]) 
 
 
 def test_what_people_should_know_of_a_training_is_shown_and_a_rewind_reaches_the_curve() -> None:
-    shown, run, curve = [], Mock(), Mock()
+    shown: list[str] = []
+    run, curve = Mock(), Mock()
     run.progress.note = shown.append
     hear = listener(run, CONFIG, curve)
     hear({"kind": "note", "text": "the checkpoint of step 50 is damaged"})
