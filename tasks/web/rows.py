@@ -43,7 +43,10 @@ def row_record(row: Any, number: int, source: str, config: IngestConfig) -> Reco
             )
         content, text = (page.encode("utf-8", "replace") if isinstance(page, str) else page), None
     elif isinstance(text, bytes):
-        text = text.decode("utf-8", "replace")
+        try:
+            text = text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            return Fault(url, number, "bad_text", str(error)[:200])
     elif not isinstance(text, str):
         return Fault(url, number, "no_text", _instead(row, text, config.text_field))
     else:
@@ -115,12 +118,12 @@ def is_document(file: Path) -> bool:
 def read_jsonl(path: Path, name: str, config: IngestConfig) -> Iterator[Record | Fault]:
     """Rows of a .jsonl file, plain, gzip or zstd, in whatever charset; the offset is the line's number, from
     0."""
-    for number, line in enumerate(row_lines(path, config.max_record_bytes)):
-        if config.max_rows and number >= config.max_rows:
-            return
+    lines = enumerate(row_lines(path, config.max_record_bytes))
+    rows = ((number, line) for number, line in lines if isinstance(line, Fault) or line.strip())
+    for number, line in islice(rows, config.max_rows or None):
         if isinstance(line, Fault):
             yield Fault(line.url, number, line.reason, line.detail)
-        elif line.strip():
+        else:
             yield _json_record(line, number, name, config)
 
 
