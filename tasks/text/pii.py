@@ -98,6 +98,8 @@ _NO_PHONE_BEFORE = re.compile(
 )
 _NO_PHONE_AFTER = "元圆圓万萬亿億股吨噸倍"
 """Of what a number before is an amount."""
+_COUNTED = f"{_NO_PHONE_AFTER}台部户戶门門个個只次人名件年"
+"""What phones and calls are counted by, too."""
 _SCP_PATH = re.compile(r":(?!\d+/)[\w.~-]*/")
 """After a name and a host: the path of a remote repository or folder, as git and scp write it."""
 _CALL = re.compile(r"\([\x21-\x7e]")
@@ -325,6 +327,9 @@ def _kind_of_number(text: str, start: int, end: int, config: PiiConfig) -> str:
 
 
 def _is_labelled(text: str, start: int, end: int) -> bool:
+    after = text[end : end + 2].lstrip()[:1]
+    if after and after in _COUNTED:  # phones, and no phone: 固定电话 1234567 户
+        return False
     return is_labelled_phone(text[max(0, start - LABEL) : start], text[start:end].translate(_HYPHENS))
 
 

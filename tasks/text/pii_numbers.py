@@ -39,7 +39,7 @@ _LABEL = re.compile(
 """What says that the number after it is a phone's: Tel., Phone no:, 电话：."""
 _LABELLED_FORM = re.compile(r"\d{7,15}|\(?\d{1,6}\)?(?:[ .-]?\(?\d{1,6}\)?){1,5}")
 _DATE = re.compile(
-    r"(?:19|20)\d{2}([-./ ])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])|(?:\d{1,3}\.){3}\d{1,3}"
+    r"(?:19|20)\d{2}([-./ ]?)(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])|(?:\d{1,3}\.){3}\d{1,3}"
 )
 """A day, or an address of four bytes."""
 LABEL = 30
