@@ -1,6 +1,7 @@
 """The leak audit: a canary in the training text is found, ordinary text is not, and sources are named."""
 
 import time
+import tracemalloc
 from collections.abc import Sequence
 
 import numpy as np
@@ -115,6 +116,25 @@ def test_long_tables_of_few_tokens_cost_no_time_with_the_square_of_their_length(
     start = time.process_time()
     assert repeated([text(documents)], [], 64, 50) == []
     assert time.process_time() - start < 5
+
+
+def test_windows_are_drawn_from_all_places_in_documents_alike() -> None:
+    rng = np.random.default_rng(5)
+    parts = [text([np.ones(n, np.int64) for n in rng.integers(1, 40, size=many)]) for many in (30, 1, 12)]
+    every = [(n, int(at)) for n, part in enumerate(parts) for at in within_documents(part, 9)]
+    assert draw(parts, 9, 10**6, rng) == every
+    assert set(draw(parts, 9, 7, rng)) < set(every)
+    assert draw([], 9, 7, rng) == draw([text([np.ones(3, np.int64)])], 9, 7, rng) == []
+
+
+def test_memory_does_not_grow_with_the_text_that_windows_are_drawn_from() -> None:
+    starts = np.arange(0, 10**8 + 1, 10**5)
+    large = TokenText(np.broadcast_to(np.uint16(1), 10**8), starts, [], [])
+    tracemalloc.start()
+    assert len(draw([large], 64, 200, np.random.default_rng(0))) == 200
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10**6
 
 
 def test_reproduction_equals_generation_token_by_token(memorizer: GPT, corpus: TokenText) -> None:

@@ -14,6 +14,7 @@ of dashes or a row of zeros is no passage: what has few different tokens is told
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,16 +96,21 @@ def reproduces(model: GPT, windows: Ids, prefix: int, batch_tokens: int) -> NDAr
 def draw(
     parts: Sequence[TokenText], length: int, count: int, generator: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """Up to ``count`` places (part, position) of windows inside documents, evenly, without repetition."""
-    positions = [within_documents(part, length) for part in parts]
-    ends = np.cumsum([len(p) for p in positions]) if positions else np.zeros(0, dtype=np.int64)
-    total = int(ends[-1]) if len(ends) else 0
+    """Up to ``count`` places (part, position) of windows inside documents, evenly, without repetition.
+
+    Windows are counted, not listed: ten billion tokens have as many.
+    """
+    ends = [np.cumsum(np.maximum(np.diff(part.starts).astype(np.int64) - length, 0)) for part in parts]
+    parts_end = np.cumsum([int(end[-1]) if len(end) else 0 for end in ends], dtype=np.int64)
+    total = int(parts_end[-1]) if len(parts_end) else 0
     drawn = np.sort(generator.choice(max(total, 1), size=min(count, total), replace=False))
     places = []
-    for index in drawn:
-        part = int(np.searchsorted(ends, index, side="right"))
-        first = int(ends[part - 1]) if part else 0
-        places.append((part, int(positions[part][int(index) - first])))
+    for index in drawn.tolist():
+        part = int(np.searchsorted(parts_end, index, side="right"))
+        within = index - (int(parts_end[part - 1]) if part else 0)
+        document = int(np.searchsorted(ends[part], within, side="right"))
+        first = int(ends[part][document - 1]) if document else 0
+        places.append((part, int(parts[part].starts[document]) + within - first))
     return places
 
 
@@ -190,7 +196,8 @@ def _hashed(parts: Sequence[TokenText], length: int) -> tuple[NDArray[np.uint64]
     for index, part in enumerate(parts):
         if room <= 0:
             break
-        inside = within_documents(part, length)
+        near = replace(part, starts=part.starts[: int(np.searchsorted(part.starts, room)) + 1])
+        inside = within_documents(near, length)
         inside = inside[inside < room - length]
         room -= len(part.ids)
         if len(inside):
