@@ -86,7 +86,12 @@ def test_a_glob_a_file_and_a_folder(folder):
         ("https://host/page", "to crawl a site, write 'crawl:https://host/page'"),
         ("crawl:ftp://host/", "'ftp://host/' is no http"),
         ("pydoc:no_such_package", "no package 'no_such_package'"),
-        ("hf://", "names no dataset"),
+        ("hf://", "'hf://' names nothing; a source is"),
+        ("s3://", "'s3://' names nothing; a source is"),
+        ("crawl:", "'crawl:' names nothing; a source is"),
+        ("crawl: ,", "'crawl: ,' names nothing; a source is"),
+        ("pydoc:", "'pydoc:' names nothing; a source is"),
+        ("hf://?split=train", "names no dataset"),
         ("hf://a/b?splt=train", "option 'splt'; known are config, split"),
         ("cc://!", "is no crawl id"),
         ("cc://CC-MAIN-2024-22?files=none", "files is 'none'"),
@@ -102,7 +107,7 @@ def test_files_of_no_known_kind_and_empty_ones(tmp_path):
     (tmp_path / "a.bin").write_text("x")
     (tmp_path / "b.warc").write_text("")
     for source, message in [
-        (f"{tmp_path}/*.bin", "none of a kind that can be read"),
+        (f"{tmp_path}/*.bin", r"matches \(1\) none is of a kind that can be read"),
         (f"{tmp_path}/a.bin", "of no kind that can be read"),
         (f"{tmp_path}/b.warc", r"is empty \(0 bytes\)"),
     ]:
@@ -439,7 +444,7 @@ def test_a_folder_without_sources_among_those_that_a_glob_matches_is_passed_over
         (tmp_path / name).write_text('{"text": "one"}')
     assert [ref.name for ref in resolve(f"{tmp_path}/*", CONFIG)] == ["a.jsonl"]
     for source in (f"{tmp_path}/pic*", str(tmp_path / "pictures")):
-        with pytest.raises(SourceError, match=r"(none|no file) of a kind that can be read"):
+        with pytest.raises(SourceError, match=r"(none is|no file) of a kind that can be read"):
             resolve(source, CONFIG)
 
 

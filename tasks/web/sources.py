@@ -66,7 +66,9 @@ def resolve(source: str, config: IngestConfig, cache: Path | None = None) -> lis
     """
     source = source.strip()
     scheme, colon, rest = source.partition(":")
-    if colon and rest and scheme.lower() in _SCHEMES:
+    if colon and scheme.lower() in _SCHEMES:
+        if not rest.strip(" /,"):
+            raise SourceError(f"{source!r} names nothing; a source is {FORMS}")
         return _SCHEMES[scheme.lower()](source, rest.strip(), config, Fingerprints(cache))
     if colon and rest.startswith("//"):
         raise SourceError(f"{source!r}: no source has the scheme {scheme + '://'!r}; a source is {FORMS}")
@@ -120,7 +122,7 @@ def _local(source: str, config: IngestConfig, fingerprints: Fingerprints) -> lis
         refs = [ref for found in paths for ref in _matched(found, source, config, fingerprints)]
         if not refs:
             raise SourceError(
-                f"{source!r} matches {len(paths)} files, none of a kind that can be read: {_KINDS}"
+                f"of what {source!r} matches ({len(paths):,}) none is of a kind that can be read: {_KINDS}"
             )
         return refs
     if not path.exists():
