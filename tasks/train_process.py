@@ -73,7 +73,7 @@ class TokenBatches:
     """
 
     def __init__(self, tokens: TokenSet | RemoteSet, config: TrainConfig, rank: int, world: int) -> None:
-        self._tokens = tokens
+        self._tokens, self._stretch = tokens, -1
         index, context = tokens.index, config.model.context
         _check_packing(tokens, context)
         streams = [Stream(tokens.group(group.name), group.repeats, group.name) for group in index.groups]
@@ -97,8 +97,10 @@ class TokenBatches:
 
     def batch(self, index: int) -> tuple[np.ndarray, ...]:
         """This process's share of a global batch: inputs, targets and, where packed, documents."""
-        if isinstance(self._tokens, RemoteSet) and not index % AHEAD:
-            self._tokens.prefetch(self._loader.upcoming(index, 2 * AHEAD))
+        stretch = index // AHEAD
+        if isinstance(self._tokens, RemoteSet) and stretch != self._stretch:  # also where it was resumed
+            self._tokens.prefetch(self._loader.upcoming(index, (stretch + 2) * AHEAD - index))
+            self._stretch = stretch
         return self._loader.batch(index)
 
     def documents(self, index: int) -> list[str]:
