@@ -289,6 +289,15 @@ def test_where_a_seed_redirects_to_is_the_site(site, tmp_path, page):
     assert site.asked == ["/old/", "/new/", "/new/x"]
 
 
+def test_a_seed_that_is_a_folder_is_meant_as_one(site, tmp_path, page):
+    site.pages |= {"/news": page("", 301, {"Location": "/news/"}), "/news/": links("/news/a", "/other")}
+    site.pages |= {"/news/a": site_page(), "/other": site_page(), "/b": links("/other")}
+    run(site, tmp_path / "a", "/news")
+    assert stored(site, tmp_path / "a") == ["/news", "/news/", "/news/a"]
+    run(site, tmp_path / "b", "/news", "/b")
+    assert "/other" in stored(site, tmp_path / "b")
+
+
 @pytest.mark.parametrize("charset", ["utf-8", "gbk"])
 def test_a_redirect_to_an_address_that_is_written_as_it_is(site, tmp_path, page, charset):
     raw = "/新/".encode(charset)

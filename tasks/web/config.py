@@ -26,7 +26,8 @@ class CrawlConfig(StageConfig):
     scope: Literal["prefix", "host", "any"] = Field(
         "prefix",
         title="Scope",
-        description="Links followed: below the seed's path (prefix), on its host (host), or all (any).",
+        description="Links followed: in the seed's folder and below it (prefix; of /news/ and /news/a.html "
+        "it is /news/), on its host (host), or all (any).",
     )
     include: tuple[str, ...] = Field(
         (),

@@ -125,8 +125,14 @@ class Scope:
         return f"https://{rest}" if scheme and not found and secure else url
 
     def widened(self, url: str) -> Scope:
-        """This scope and that of one more seed: where a seed redirects to, the site is."""
-        return Scope(self.kind, (*self.seeds, url), self.include, self.exclude)
+        """This scope and that of one more seed: where a seed redirects to, the site is.
+
+        A seed that turns out to be a folder (``/news`` leads to ``/news/``) is meant as that folder, and not
+        as a page in the one above.
+        """
+        folder = url.partition("://")[2]
+        seeds = tuple(seed for seed in self.seeds if f"{seed.partition('://')[2]}/" != folder)
+        return Scope(self.kind, (*seeds, url), self.include, self.exclude)
 
 
 def _matches(patterns: Iterable[re.Pattern[str]], url: str) -> bool:
