@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch.nn import functional as F
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
+from tasks.gpt import export
 from tasks.gpt.errors import ExportError
 from tasks.gpt.export import load_hf, save_hf
 from tasks.gpt.loss import linear_cross_entropy
@@ -251,3 +253,14 @@ def test_only_the_likeliest_tokens_are_drawn() -> None:
         (Sampling(0.0), {0}),
     ):
         assert {draw(logits, rule, generator) for _ in range(300)} == allowed
+
+
+def test_a_full_disk_while_weights_are_written_is_told_with_the_mend(
+    model: GPT, tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr(export, "save_file", full)
+    with pytest.raises(ExportError, match=r"could not write .*No space left.*make room and run again"):
+        save_hf(model, tokenizer_folder, tmp_path / "hf")

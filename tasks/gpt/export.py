@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -28,7 +29,7 @@ def save_hf(model: GPT, tokenizer_folder: Path, out: Path) -> None:
     """Write config.json, generation_config.json, model.safetensors and the tokenizer's files into ``out``.
 
     The same weights give the same bytes. Raises ExportError where the tokenizer has no tokenizer.json,
-    lacks the end-of-text token or has more entries than the model.
+    lacks the end-of-text token or has more entries than the model, and on a full disk.
     """
     out.mkdir(parents=True, exist_ok=True)
     eos = _copy_tokenizer(tokenizer_folder, out, model.config)
@@ -36,7 +37,10 @@ def save_hf(model: GPT, tokenizer_folder: Path, out: Path) -> None:
         f"{PREFIX}{name}": _outside(name, tensor, model.config)
         for name, tensor in sorted(model.state_dict().items())
     }
-    save_file(tensors, out / WEIGHTS, metadata={"format": "pt"})
+    try:
+        save_file(tensors, out / WEIGHTS, metadata={"format": "pt"})
+    except SafetensorError as error:  # the library's own error also where the disk is full
+        raise ExportError(f"could not write {out / WEIGHTS}: {error}; make room and run again") from error
     _write_json(out / "config.json", _hf_config(model.config, eos))
     _write_json(
         out / "generation_config.json", {"bos_token_id": eos, "eos_token_id": eos, "pad_token_id": eos}

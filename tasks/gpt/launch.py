@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -96,6 +97,11 @@ def train(job: Job) -> int:
         return _train(job)
     except (TrainingError, CheckpointError, ExportError) as error:
         print(error, file=sys.stderr)
+        return FAILED_STATUS
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"no room left under {job.folder}: free some space and run again", file=sys.stderr)
         return FAILED_STATUS
 
 
