@@ -27,6 +27,7 @@ from tasks.stage import StageRun, stage
 from tasks.text.dedup import NothingLeftError, signature_row, signatures_from_bytes
 from tasks.text.dedup_config import HoldOutConfig
 from tasks.text.dedup_held_out import Quotations, Selection, near_duplicates_of
+from tasks.text.dedup_ledger import names_a_page
 from tasks.web.takedown import REASON as TAKEN_DOWN
 from tasks.web.takedown import match
 
@@ -107,10 +108,10 @@ def _taken_down(documents: Path, rules: Sequence[str]) -> Iterator[dict[str, Any
 
 
 def _same_pages(documents: Path, held: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    urls = {row["url"]: row["doc_id"] for row in held}
+    urls = {row["url"]: row["doc_id"] for row in held if names_a_page(row["url"])}
     for part in _parts(documents):
         for row in read_rows(part, ["doc_id", "url"]):
-            if row["url"] and row["url"] in urls:
+            if row["url"] in urls:
                 yield _row(row["doc_id"], "same_url", urls[row["url"]])
 
 

@@ -63,6 +63,7 @@ def rows_of(artifact: Artifact, prefix: str) -> list[dict[str, Any]]:
     return [row for path in sorted(folder.glob(f"{prefix}-*.parquet")) for row in read_rows(path)]
 
 
+ROWS = ("file:///data.jsonl", "https://h.example/x")
 MENU = "Home and news of the day\nAll products by name and price\nAbout this shop and its people"
 
 
@@ -146,6 +147,17 @@ def test_documents_of_an_earlier_corpus_are_not_repeated() -> None:
     (reject,) = rows_of(second, "rejects")
     assert reject["reason"] == "exact_text_of_earlier_run"
     assert reject["detail"] == rows_of(first, "part")[0]["doc_id"]
+
+
+def test_rows_of_another_file_of_the_same_name_are_no_duplicates() -> None:
+    named = [document(f"{address}#{n}", sentences(n)) for address in ROWS for n in range(2)]
+    others = [document(f"{address}#{n}", sentences(n + 9)) for address in ROWS for n in range(2)]
+    first = deduplicate.run_now([cleaned(named[:2], "x")], DeduplicateConfig())
+    second = deduplicate.run_now([cleaned(others[:2], "y")], DeduplicateConfig(), [first])
+    assert second.stats["documents"] == 2
+    first = deduplicate.run_now([cleaned(named[2:], "x2")], DeduplicateConfig())
+    with pytest.raises(NothingLeftError, match="exact_url_of_earlier_run"):
+        deduplicate.run_now([cleaned(others[2:], "y2")], DeduplicateConfig(), [first])
 
 
 def test_the_corpus_is_the_same_to_the_byte_whenever_and_by_how_many_threads_it_is_made(

@@ -83,7 +83,8 @@ class DeduplicateConfig(StageConfig):
     exact_url: bool = Field(
         True,
         title="Same address",
-        description="Of several documents with one URL, keep one.",
+        description="Of several documents with one URL, keep one; a row without one, and a page of a folder, "
+        "have none that counts.",
     )
     exact_text: bool = Field(
         True,

@@ -54,7 +54,7 @@ def records_of(
 ) -> Records:
     """Records of some documents, column by column; ``fetched_us`` is in microseconds since 1970.
 
-    A document without a URL has an address of its own.
+    A document whose URL names no page has an address of its own.
 
     Raises ValueError where a column has a value of the wrong size.
     """
@@ -63,7 +63,8 @@ def records_of(
         raise ValueError("a doc_id is longer than the 64 hex digits of a sha256")
     records["doc_id"] = [name.encode("ascii") for name in doc_ids]
     records["text"] = np.frombuffer(b"".join(text_sha256), "<u8").reshape(len(doc_ids), 4)
-    named = [url or f"no address: {doc_id}" for url, doc_id in zip(urls, doc_ids, strict=True)]
+    pairs = zip(urls, doc_ids, strict=True)
+    named = [url if names_a_page(url) else f"no address: {doc_id}" for url, doc_id in pairs]
     digests = b"".join(xxhash.xxh3_128_digest(url.encode("utf-8", "surrogatepass")) for url in named)
     records["url"] = np.frombuffer(digests, "<u8").reshape(len(doc_ids), 2)
     records["length"] = lengths
@@ -72,6 +73,12 @@ def records_of(
     records["minhash"] = signatures_from_bytes(minhashes)
     records["digest"] = mix(band_keys(records["minhash"], 1, BINS)[:, 0] + records["text"][:, 0])
     return records
+
+
+def names_a_page(url: str) -> bool:
+    """Whether a URL stands for one page wherever it occurs; a row's or a file's (``file:///data.jsonl#7``) is
+    another document's as soon as the file is another one of that name."""
+    return bool(url) and not url.startswith("file:///")
 
 
 class Ledger:
