@@ -214,6 +214,9 @@ def test_personal_data_in_samples_is_a_leak_only_where_training_has_it() -> None
         ("nothing here", []),
         ("mask <EMAIL> stays", []),
         ("a <EMAIL> and ada@lovelace-mail.org, twice: ada@lovelace-mail.org", ["ada@lovelace-mail.org"] * 2),
+        ("+86 138 0013 8000 +86 139 1111 2222 打", ["+86 138 0013 8000", "+86 139 1111 2222"]),
+        ("+86 138 0013 8000 +86 139 1111 2222", ["+86 138 0013 8000", "+86 139 1111 2222"]),
+        ("Tel: 020 8765 4321 <PHONE> b@lovelace-mail.org.", ["020 8765 4321", "b@lovelace-mail.org"]),
     ],
 )
 def test_pieces_are_what_masking_would_replace(written: str, pieces: list[str]) -> None:
