@@ -524,6 +524,16 @@ def test_a_dataset_on_disk_is_streamed(tmp_path, monkeypatch):
     assert resolve(ref.uri, config)[0].fingerprint != ref.fingerprint
 
 
+@pytest.mark.filterwarnings("default")
+def test_several_splits_of_a_dataset_are_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(f'{{"text": "{split}"}}')
+    for split in ("train+test", "all"):
+        found = read_dataset(f"hf://{tmp_path}?split={split}", "x", CONFIG)
+        assert {record.text for record in found} == {"train", "test"}
+
+
 def test_a_dataset_of_the_hub_is_read_as_it_is_now_and_read_again_once_it_changed(site, page, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", site.url)
     for commit in ("a" * 40, "b" * 40):
@@ -574,6 +584,9 @@ TWO = [
         (TWO, "config=zh", ""),
         (TWO, "config=en&split=dev", ""),
         (TWO, "config=en&split=test", "no split 'test'; it has dev, train"),
+        (TWO, "config=en&split=train+dev", ""),
+        (TWO, "config=en&split=all", ""),
+        (TWO, "config=en&split=train+test", "no split 'test'; it has dev, train"),
         (TWO, "config=fr", "no configuration 'fr'; name one with config=…: en, zh"),
         (TWO, "", "several configurations; name one with config=…: en, zh"),
         (TWO, "data_files=x.jsonl", ""),

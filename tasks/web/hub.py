@@ -45,8 +45,13 @@ class HubDataset:
             wrong = "several configurations" if name is None else f"no configuration {name!r}"
             raise HubError(f"the dataset has {wrong}; name one with config=…: {listed}")
         splits = self.configs.get(name or "", frozenset())
-        if splits and split not in splits:
-            raise HubError(f"the dataset has no split {split!r}; it has {', '.join(sorted(splits))}")
+        if splits and (missing := sorted(named_splits(split) - splits)):
+            raise HubError(f"the dataset has no split {missing[0]!r}; it has {', '.join(sorted(splits))}")
+
+
+def named_splits(split: str) -> set[str]:
+    """The splits that ``train``, ``train+test`` or ``all`` names; none for all of them."""
+    return {name.strip() for name in split.split("+")} if split != "all" else set()
 
 
 def asked_dataset(name: str, revision: str) -> HubDataset:

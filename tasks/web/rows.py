@@ -247,6 +247,8 @@ def parse_dataset(uri: str) -> tuple[str, dict[str, str]]:
     """``hf://owner/name?split=train`` as a name and options; ValueError where an option is not known."""
     parts = urlsplit(uri)
     options = dict(parse_qsl(parts.query))
+    if "split" in options:  # where a plus stands for a blank, and a blank in none of them
+        options["split"] = options["split"].replace(" ", "+")
     unknown = sorted(set(options) - set(DATASET_OPTIONS))
     if unknown:
         known = ", ".join(DATASET_OPTIONS)

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.web.config import SPEED_ONLY, IngestConfig
 from tasks.web.fingerprints import Fingerprints, spelt
-from tasks.web.hub import HubError, asked_dataset
+from tasks.web.hub import HubError, asked_dataset, named_splits
 from tasks.web.pydoc_site import PydocError, pydoc_crawl
 from tasks.web.readers import file_kind, files_below, kind_of, site_files
 from tasks.web.rows import is_document, parse_dataset, unreadable
@@ -222,7 +222,7 @@ def _dataset(source: str, rest: str, config: IngestConfig, fingerprints: Fingerp
     elif name.startswith("/"):
         raise SourceError(f"{source!r}: there is no folder {name}")
     elif "data_files" in options and "/" not in name:
-        if (split := options.get("split", "train")) != "train":
+        if named_splits(split := options.get("split", "train")) - {"train"}:
             raise SourceError(f"{source!r}: of data_files all is in the split 'train', not in {split!r}")
         fingerprint = _data_files(source, options["data_files"], config, fingerprints)
     else:
