@@ -609,6 +609,12 @@ def test_a_configuration_or_split_that_is_not_there_is_refused_before_any_work(
         resolve(f"hf://a/b?{options}", CONFIG)
 
 
+def test_a_file_that_only_its_loader_has_a_token_for_is_left_to_it(site, page):
+    site.pages["/rows.jsonl"] = page("a token is needed", 401)
+    (ref,) = resolve(f"hf://json?data_files={site.url}/rows.jsonl", NEAR)
+    assert ref.fingerprint == ""
+
+
 def test_the_files_of_a_loader_are_read_again_once_they_changed(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one"}')
     source = f"hf://json?data_files={tmp_path}/*.jsonl"

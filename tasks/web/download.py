@@ -16,6 +16,7 @@ PIECE = 4 * 2**20
 RESTARTS = 3
 """Versions met in one download from which the file is asked for whole: servers behind one address that each
 name it otherwise."""
+NEED_A_TOKEN = frozenset({401, 403})
 _DATED = re.compile(r"(\w{3}, .* GMT)( \d+)?")
 
 Tell = Callable[[float, float | None, str], None]
@@ -35,7 +36,8 @@ def fetch_bytes(url: str, config: CrawlConfig, limit: int) -> bytes:
 
 
 def version_of(url: str, config: CrawlConfig) -> str:
-    """What a file's server calls its version now, without bringing the file; empty where it says nothing.
+    """What a file's server calls its version now, without bringing the file; empty where it says nothing, or
+    nothing to those without a token, which others may have.
 
     Raises DownloadError or GoneError.
     """
@@ -66,6 +68,8 @@ async def _version_now(url: str, config: CrawlConfig) -> str:
     headers = {"Accept-Encoding": "identity", "Range": "bytes=0-0"}
     async with Fetcher(config) as fetcher:
         answer = await _get(fetcher, url, Want(headers=headers, accept=lambda _status, _headers: False))
+        if answer.status in NEED_A_TOKEN:
+            return ""
         if answer.status not in (200, 206):
             raise _refusal(url, answer.status)
         return _version(answer)
