@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,10 +22,13 @@ from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
+from flows.prefect_database import starting_server
+from storage.errors import DiskFullError
 from storage.home import EMBEDDED, home
-from storage.locks import exclusive
 
 READY_S = 120.0
+NEEDED = 2 * 2**20
+"""Bytes of disk, about, for Prefect's database."""
 LONGEST_LOG = 1_000_000
 """Bytes of the servers' log from which it begins anew."""
 PR_SET_PDEATHSIG = 1
@@ -43,7 +47,10 @@ class EmbeddedPrefect:
         self._process, self._url, self._log, self._starting = process, url, log, starting
 
     def wait(self) -> None:
-        """Return when the server answers; raises PrefectStartError where it ended or never does."""
+        """Return when the server answers.
+
+        Raises PrefectStartError where it ended or never does, DiskFullError where that is why.
+        """
         with self._starting:
             self._answers()
 
@@ -56,6 +63,11 @@ class EmbeddedPrefect:
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 pass
             if self._process.poll() is not None or time.monotonic() > deadline:
+                if shutil.disk_usage(home()).free < NEEDED:
+                    raise DiskFullError(
+                        f"No room left under {home()} while Prefect's server was started. Free some space "
+                        f"and run again."
+                    )
                 raise PrefectStartError(f"The embedded Prefect server did not start; its log: {self._log}")
             time.sleep(0.05)
 
@@ -65,13 +77,12 @@ def embedded_prefect() -> EmbeddedPrefect:
 
     Call it before Prefect is imported: the address goes into the environment, and what Prefect still has to
     send at the process's end is sent before the server stops (exit functions run last in, first out). Servers
-    of one home start one after the other: in a new one each would make the database's tables, and fail at
-    those that the other has made.
+    of one home start one after the other.
     """
     log, starting = home() / "logs" / "prefect.log", ExitStack()
     if url := os.environ.get("PREFECT_API_URL"):
         return EmbeddedPrefect(None, url, log, starting)
-    starting.enter_context(exclusive(home() / "locks" / "prefect-starts.lock"))
+    starting.enter_context(starting_server())
     port = _free_port()
     process = _start(port, log)
     atexit.register(_stop, process)

@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +21,7 @@ import psutil
 from flows import stack_processes as processes
 from flows.lost_runs import end_lost_runs
 from flows.ports import require_free
+from flows.prefect_database import starting_server
 from flows.services import environment, served_registry, services
 from flows.stack_errors import NotReadyError, StackError
 from flows.stack_options import POOL, StackOptions
@@ -98,11 +99,12 @@ class Stack:
         deadline = time.monotonic() + READY_S
         *servers, worker = self.make_services(self.options, self.mark)
         deploying = self._deploy() if self.options.deployments else None
-        for service in servers:
-            self._launch(service)
-        for service in (s for s in servers if s.name == "prefect"):  # the worker needs Prefect alone
-            self._await(service, deadline)
-            self._end_lost_runs()
+        with nullcontext() if self.options.external_prefect else starting_server():
+            for service in servers:
+                self._launch(service)
+            for service in (s for s in servers if s.name == "prefect"):  # the worker needs Prefect alone
+                self._await(service, deadline)
+                self._end_lost_runs()
         self._launch(worker)
         for service in (*(s for s in servers if s.name != "prefect"), worker):
             self._await(service, deadline)
