@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flows.runs import run_notes
-from storage.artifacts import Artifact
+from storage.artifacts import KEY_LENGTH, Artifact
 from storage.errors import ArtifactMissingError
 from storage.store import Store, open_store
 
@@ -28,6 +28,8 @@ def find_artifact(name: str) -> Artifact:
         kind, key = version_artifact(name)
     else:
         kind, _, key = name.partition("/")
+    if len(key) == KEY_LENGTH and (whole := store.find(kind, key)) is not None:
+        return whole  # without a look at all the others, each a request where the store is a bucket
     present = list(store.artifacts(kind))
     found = [artifact for artifact in present if key and artifact.key.startswith(key)]
     if len(found) == 1:

@@ -95,7 +95,13 @@ def _flow(side: str, entries: Sequence[Entry]) -> str:
         stats = entry.artifact.stats if entry.artifact else {}
         for unit, count in _figures(side, entry.stage, stats):
             sums[unit] = sums.get(unit, 0) + count
-    return ", ".join(f"{_count(n)} {unit.removesuffix('s') if n == 1 else unit}" for unit, n in sums.items())
+    return ", ".join(f"{_count(n)} {_unit(unit, n)}" for unit, n in sums.items())
+
+
+def _unit(unit: str, n: float) -> str:
+    """A unit's plural, or its singular; of several words the first is what is counted."""
+    counted, space, rest = unit.partition(" ")
+    return f"{counted.removesuffix('s')}{space}{rest}" if n == 1 else unit
 
 
 def _figures(side: str, stage: str, stats: dict[str, Any]) -> Iterator[tuple[str, float]]:

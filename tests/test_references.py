@@ -24,6 +24,13 @@ def test_the_start_of_a_key_is_enough_where_it_means_one(made: list[Artifact]) -
     assert find_artifact(pasted) == named_or_latest(pasted, "pretrain", "m") == made[3]
 
 
+def test_a_whole_key_is_looked_up_without_reading_all_manifests(
+    made: list[Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(type(open_store()), "artifacts")
+    assert find_artifact(f"pretrain/{made[3].key}") == made[3]
+
+
 def test_what_may_mean_several_or_none_is_refused_with_what_there_is(made: list[Artifact]) -> None:
     starts = [artifact.key[0] for artifact in made]
     twice = max(starts, key=starts.count)

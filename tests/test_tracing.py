@@ -191,3 +191,11 @@ def test_a_tree_of_corpora_that_add_up_has_each_once(home: Path) -> None:
 def test_a_page_and_a_domain_are_not_asked_for_at_once(home: Path) -> None:
     result = CliRunner().invoke(app, ["lineage", "m", "--url", ALPHA, "--domain", "alpha.example"])
     assert "not both" in str(result.exception)
+
+
+def test_one_of_a_kind_is_told_in_the_singular(home: Path) -> None:
+    kept_out = open_store().make(
+        Recipe(stage="exclude", code={}, inputs={}), (), lambda _: {"documents": 1, "held_out": 1}
+    )
+    output = CliRunner().invoke(app, ["lineage", f"exclude/{kept_out.key}"]).output
+    assert output.strip() == f"exclude {kept_out.key[:12]} 1 document kept from training"

@@ -76,11 +76,12 @@ def show_run(console: Console, config: PipelineConfig, started: datetime) -> Non
     console.print(show.funnel_table(funnel(entries)))
     console.print()
     found = {entry.stage: entry.artifact for entry in entries if entry.artifact is not None}
+    samples: list[dict[str, Any]] = []
     if "evaluate" in found:
         folder = store.open(found["evaluate"])
         report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         console.print(show.bits_table(report["bits_per_byte"]))
-        samples: list[dict[str, Any]] = json.loads((folder / "samples.json").read_text(encoding="utf-8"))
+        samples = json.loads((folder / "samples.json").read_text(encoding="utf-8"))
         if samples:
             console.print(show.sample_panel(samples[0]))
     if "register" in found:
