@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from flows.runs import run_notes
@@ -16,7 +17,7 @@ PLACES_NAMED = 5
 def find_artifact(name: str) -> Artifact:
     """The artifact behind ``models:/NAME@alias``, ``models:/NAME/3`` or ``KIND/KEY`` (or a key's start).
 
-    A name alone means that model's champion.
+    A name alone means that model's champion, NAME/3 its version where there is no such kind.
 
     Raises ArtifactMissingError where the store has none, or several that begin so; RegistryError where MLflow
     has no such version.
@@ -36,6 +37,11 @@ def find_artifact(name: str) -> Artifact:
         return found[0]
     if found:
         raise ArtifactMissingError(f"{kind}/{key} may mean {_places(found)}: give more of the key.")
+    if not present and key.isdecimal():  # NAME/3, as commands on models take it
+        from storage.registry import RegistryError
+
+        with suppress(RegistryError):
+            return find_artifact(f"models:/{name}")
     kinds = ", ".join(sorted({f"{artifact.kind}/…" for artifact in store.artifacts()}))
     there = _places(present) or kinds or "nothing yet"
     raise ArtifactMissingError(f"{kind}/{key} is not in the store {store.uri}; it has: {there}")

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from flows.references import find_artifact, named_or_latest
+from storage import registry
 from storage.artifacts import Artifact, Recipe
 from storage.errors import ArtifactMissingError
+from storage.registry import RegistryError
 from storage.store import open_store
 
 
@@ -29,6 +31,20 @@ def test_a_whole_key_is_looked_up_without_reading_all_manifests(
 ) -> None:
     monkeypatch.delattr(type(open_store()), "artifacts")
     assert find_artifact(f"pretrain/{made[3].key}") == made[3]
+
+
+def test_a_version_need_not_be_written_with_its_scheme(
+    made: list[Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> tuple[str, str]:
+        if name != "models:/mini/3":
+            raise RegistryError(name)
+        return made[3].kind, made[3].key
+
+    monkeypatch.setattr(registry, "version_artifact", version)
+    assert find_artifact("mini/3") == made[3]
+    with pytest.raises(ArtifactMissingError, match="mini/4 is not in the store"):
+        find_artifact("mini/4")
 
 
 def test_what_may_mean_several_or_none_is_refused_with_what_there_is(made: list[Artifact]) -> None:
