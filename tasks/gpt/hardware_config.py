@@ -59,7 +59,7 @@ class HardwareConfig(StageConfig):
         "auto",
         title="torch.compile",
         description="auto: on a GPU, and on a CPU never, however long the run: there it takes 10 to 16 s and "
-        "a C++ compiler, and wins about a tenth; on: everywhere. Where compiling fails the run goes on "
+        "a C++ compiler, and wins a few hundredths; on: everywhere. Where compiling fails the run goes on "
         "without, and says so.",
     )
     shard_cache_gb: float = Field(
