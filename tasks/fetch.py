@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from storage.schemas import REJECTS
 from storage.store import Store, open_store
 from tasks.fetched import begin_fetch
 from tasks.fingerprint import canonical
+from tasks.reject_rows import reject_row
 from tasks.stage import PartFailure, StageRun, stage
 from tasks.web.buckets import copy_object
 from tasks.web.config import CrawlConfig, IngestConfig
@@ -25,7 +25,6 @@ from tasks.web.fetch import PASSING, RETRY_STATUSES
 from tasks.web.freshness import is_fresh
 from tasks.web.pydoc_site import HOST, pydoc_crawl, pydoc_servers
 from tasks.web.sources import SourceRef, resolve_all
-from tasks.web.urls import host_of
 
 REJECTS_FILE = "rejects.parquet"
 VERSION = "version.json"
@@ -103,18 +102,7 @@ def _tell(run: StageRun, report: CrawlReport, lost: list[Failure], kept: int) ->
 
 def _reject(url: str, reason: str, detail: str) -> dict[str, Any]:
     """A row of REJECTS: an address of which there is no page."""
-    return {
-        "doc_id": hashlib.sha256(f"{url}\n{reason}".encode()).hexdigest(),
-        "url": url,
-        "domain": host_of(url),
-        "language": "",
-        "stage": "fetch",
-        "reason": reason,
-        "value": None,
-        "threshold": None,
-        "detail": detail[:1000],
-        "excerpt": "",
-    }
+    return reject_row("fetch", url, reason, detail, f"{url}\n{reason}")
 
 
 def _left(folder: Path) -> list[Path]:

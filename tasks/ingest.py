@@ -19,6 +19,7 @@ from storage.documents import PartWriter, count_rows, read_rows
 from storage.schemas import DOCUMENTS, REJECTS
 from tasks.pool import Failure, map_isolated
 from tasks.processors import processors
+from tasks.reject_rows import reject_row
 from tasks.stage import StageRun, stage
 from tasks.text.extract import Extracted
 from tasks.text.extract_config import ExtractConfig
@@ -226,19 +227,8 @@ def document(record: Record, found: Extracted) -> dict[str, Any]:
 
 def reject(fault: Fault) -> dict[str, Any]:
     """A row of REJECTS; without a text, its ``doc_id`` is over the address and the place."""
-    url = clean_text(fault.url)
-    return {
-        "doc_id": hashlib.sha256(f"{url}\n{fault.offset}\n{fault.reason}".encode()).hexdigest(),
-        "url": url,
-        "domain": host_of(url),
-        "language": "",
-        "stage": "ingest",
-        "reason": fault.reason,
-        "value": None,
-        "threshold": None,
-        "detail": clean_text(f"{fault.detail} (at {fault.offset})")[:1000],
-        "excerpt": "",
-    }
+    url, detail = clean_text(fault.url), clean_text(f"{fault.detail} (at {fault.offset})")
+    return reject_row("ingest", url, fault.reason, detail, f"{url}\n{fault.offset}\n{fault.reason}")
 
 
 def _merge(run: StageRun, units: int) -> Counter[str]:
